@@ -10,7 +10,7 @@ import gc
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 MAX_RECORD_BYTES = 4 << 20
 #: Characters of a bad record that the rejects file keeps.
 KEPT_CHARACTERS = 2_000
-
-GOLD_FIELDS = frozenset(field.name for field in fields(Gold)) - {"annotated"}
 
 
 class Reason(StrEnum):
@@ -77,7 +75,7 @@ def parse_lines(
     """Turns and rejects of consecutive lines of one file, in their order; no line raises.
 
     Gold is always checked. `keep_gold` leaves it on the turn, with `annotated` set to the fields that the
-    record had; otherwise the turn has none, so that nothing that learns can look at it.
+    record had, known or not; otherwise the turn has none, so that nothing that learns can look at it.
     """
     with _collector_paused():
         return _parse(lines, first_line, file, keep_gold, max_record_bytes)
@@ -128,7 +126,7 @@ def _adapter() -> TypeAdapter[Turn]:
 
 
 def _annotated(gold: Gold, line: bytes) -> Gold:
-    return replace(gold, annotated=GOLD_FIELDS & from_json(line)["gold"].keys())
+    return replace(gold, annotated=frozenset(from_json(line)["gold"]))
 
 
 def _excerpt(line: bytes) -> str:

@@ -46,7 +46,7 @@ def interpretation_key(nlu: Nlu | None) -> str | None:
     if nlu is None or (nlu.domain is None and nlu.intent is None):
         return None
     slots = {name: nlu.slots[name] for name in sorted(nlu.slots)}
-    return json.dumps([nlu.domain, nlu.intent, slots], ensure_ascii=False, separators=(",", ":"))
+    return _JSON.encode([nlu.domain, nlu.intent, slots])
 
 
 def turn_batch(turns: Sequence[Turn], canonical: Callable[[str], str]) -> pa.RecordBatch:
@@ -56,14 +56,16 @@ def turn_batch(turns: Sequence[Turn], canonical: Callable[[str], str]) -> pa.Rec
     signals = [turn.signals or _NO_SIGNALS for turn in turns]
     context = [turn.context or _NO_CONTEXT for turn in turns]
     served = [turn.served or _NOT_SERVED for turn in turns]
+    said = [turn.said for turn in turns]
+    canonical_of = {text: canonical(text) for text in set(said)}  # half of a log's texts come again in a block
     columns = [
         [turn.turn_id for turn in turns],
         [turn.user_id for turn in turns],
         [turn.timestamp for turn in turns],
         [turn.end_timestamp for turn in turns],
         [turn.session_id for turn in turns],
-        [canonical(turn.said) for turn in turns],
-        [turn.said for turn in turns],
+        [canonical_of[text] for text in said],
+        said,
         [canonical(turn.text) if turn.served else None for turn in turns],
         [each.propensity for each in served],
         [each.confidence for each in asr],
@@ -90,5 +92,6 @@ def dialogue_batch(sessions: Sequence[Session], canonical: Callable[[str], str])
     return pa.RecordBatch.from_arrays([pa.array(names, pa.string()), *batch.columns], schema=DIALOGUE_SCHEMA)
 
 
+_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _NO_ASR, _NO_NLU, _NO_SIGNALS, _NO_CONTEXT = Asr(), Nlu(), Signals(), Context()
 _NOT_SERVED = Served(original="", rewrite="")

@@ -1,0 +1,94 @@
+"""What should be said to NLU instead, if anything? The face of Reprise.
+
+rephrase       the user's own second try, seen in a log
+reformulation  the best target by the chain
+entry          what is stored
+candidate      what a layer proposes online
+rewrite        what is served in place of a query
+bundle         all that was learned, on disk
+override       a person's word: a pin (always rewrite to this) or a block (never rewrite)
+gate           the statistical test of the mining job; a guard is a rule on words that no statistics overrule
+
+Names are imported when first asked for: serving needs neither pyarrow nor duckdb.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rewrite.bundle import Bundle
+    from rewrite.config import GateConfig, HistoryConfig, LearnConfig, LogConfig, ResourceConfig, TextConfig
+    from rewrite.decision import Action, Alternative, Decision, Reason, Source
+    from rewrite.engine import EngineConfig, RewriteEngine
+    from rewrite.errors import (
+        BundleError,
+        BusyError,
+        ConfigError,
+        DamagedBundle,
+        ForeignBundle,
+        LearnError,
+        ModelError,
+        NewerBundle,
+        RewriteError,
+    )
+    from rewrite.learn import LogFacts, Summary, learn
+    from rewrite.models import Model, resolve_model
+
+_MODULES = {
+    "bundle": ["Bundle"],
+    "config": ["GateConfig", "HistoryConfig", "LearnConfig", "LogConfig", "ResourceConfig", "TextConfig"],
+    "decision": ["Action", "Alternative", "Decision", "Reason", "Source"],
+    "engine": ["EngineConfig", "RewriteEngine"],
+    "errors": [
+        *["BundleError", "BusyError", "ConfigError", "DamagedBundle", "ForeignBundle", "LearnError"],
+        *["ModelError", "NewerBundle", "RewriteError"],
+    ],
+    "learn": ["LogFacts", "Summary", "learn"],
+    "models": ["Model", "resolve_model"],
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = [
+    "Action",
+    "Alternative",
+    "Bundle",
+    "BundleError",
+    "BusyError",
+    "ConfigError",
+    "DamagedBundle",
+    "Decision",
+    "EngineConfig",
+    "ForeignBundle",
+    "GateConfig",
+    "HistoryConfig",
+    "LearnConfig",
+    "LearnError",
+    "LogConfig",
+    "LogFacts",
+    "Model",
+    "ModelError",
+    "NewerBundle",
+    "Reason",
+    "ResourceConfig",
+    "RewriteEngine",
+    "RewriteError",
+    "Source",
+    "Summary",
+    "TextConfig",
+    "learn",
+    "resolve_model",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

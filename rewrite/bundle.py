@@ -1,0 +1,163 @@
+"""A bundle on disk: what was learned, for the machine and for people, with a manifest that vouches for it.
+
+manifest.json         format, version, parameters, counts, and the size and SHA-256 of every file
+rewrites.parquet      the table of rewrites, for the machine
+rewrites.jsonl        the same for people: sorted, one rewrite a line, with its evidence
+candidates.parquet    every pair that was judged, with the verdict
+requests.parquet      the population: texts with users, turns and success
+histories.parquet     each user's own requests that worked
+corrections.parquet   each user's own corrections
+overrides.json        a person's word; may change at any time, so the manifest does not vouch for it
+index/                arrays for serving, mapped into memory; derived from the tables
+
+A bundle is published whole (`rewrite.publish`) and is then read only, but for the overrides.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from rewrite.errors import BundleError, DamagedBundle, ForeignBundle, NewerBundle
+from rewrite.overrides import FILE as OVERRIDES
+from rewrite.overrides import Overrides
+from rewrite.publish import locked, resting, write_beside
+
+FORMAT = "reprise-bundle"
+VERSION = 1
+MANIFEST = "manifest.json"
+
+#: Bundles up to this size are checked by digest when they are opened; larger ones by the sizes of their files.
+DIGESTED_BYTES = 64 << 20
+
+REMEDY = "Learn it again, or restore it from a copy"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a bundle says of itself."""
+
+    format: str
+    version: int
+    software: str
+    created: str  # ISO 8601, UTC
+    parameters: Mapping[str, Any]
+    log: Mapping[str, Any]  # files, records, rejects, time span, session boundary
+    counts: Mapping[str, int]
+    files: Mapping[str, Mapping[str, Any]]  # path in the bundle -> {"bytes", "sha256"}
+
+
+def software_version() -> str:
+    """The installed version of this distribution."""
+    try:
+        return version("reprise-rewrite")
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def write_manifest(
+    folder: Path, *, created: str, parameters: Mapping[str, Any], log: Mapping[str, Any], counts: Mapping[str, int]
+) -> None:
+    """Digests every file of a finished folder and writes the manifest: the last step before publication."""
+    files = {
+        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": _digest(path)}
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in (MANIFEST, OVERRIDES)
+    }
+    manifest = Manifest(FORMAT, VERSION, software_version(), created, parameters, log, counts, files)
+    write_beside(folder / MANIFEST, (json.dumps(asdict(manifest), ensure_ascii=False, indent=1) + "\n").encode())
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened bundle."""
+
+    path: Path
+    manifest: Manifest
+
+    @classmethod
+    def open(cls, path: str | Path, *, verify: bool | None = None) -> Bundle:
+        """Opens a bundle and checks it; `verify` says whether by digest (None: where that takes a moment only).
+
+        Raises ForeignBundle, NewerBundle, DamagedBundle, or BundleError where there is nothing.
+        """
+        path = Path(path)
+        if not path.exists() and resting(path).exists():
+            path = resting(path)
+        if not path.is_dir():
+            raise BundleError(f"no bundle at {path}: a folder made by `rewrite learn LOG --out {path}` is wanted")
+        bundle = cls(path, _manifest(path))
+        total = sum(int(file["bytes"]) for file in bundle.manifest.files.values())
+        bundle.check(digests=total <= DIGESTED_BYTES if verify is None else verify)
+        return bundle
+
+    def check(self, *, digests: bool) -> None:
+        """Raises DamagedBundle unless every file is there with its size (and its digest)."""
+        for name, wanted in self.manifest.files.items():
+            path = self.path / name
+            if not path.is_file():
+                raise DamagedBundle(f"{self.path} lacks the file {name}. {REMEDY}")
+            if path.stat().st_size != wanted["bytes"]:
+                raise DamagedBundle(
+                    f"{path} has {path.stat().st_size:,} bytes, the manifest says {wanted['bytes']:,}. {REMEDY}"
+                )
+            if digests and _digest(path) != wanted["sha256"]:
+                raise DamagedBundle(f"the content of {path} is not what the manifest vouches for. {REMEDY}")
+
+    @property
+    def overrides(self) -> Overrides:
+        """The person's word, as it stands now."""
+        return Overrides.load(self.path)
+
+    def edit(self, change: Mapping[str, Any] | None = None, **edits: str | tuple[str, str]) -> Overrides:
+        """Applies `pin=(source, target)`, `block=source` or `clear=source` (canonical) and keeps the result."""
+        with locked(self.path, "edit", wait=True):
+            overrides = self.overrides
+            for verb, value in {**(change or {}), **edits}.items():
+                overrides = getattr(overrides, verb)(*([value] if isinstance(value, str) else value))
+            overrides.save(self.path)
+        return overrides
+
+    def rewrites(self, name: str = "rewrites") -> Iterator[dict[str, Any]]:
+        """The rows of a table of the bundle (`rewrites`, `candidates`, `requests`, ...), streamed."""
+        import pyarrow.parquet as pq
+
+        with pq.ParquetFile(self.path / f"{name}.parquet") as table:
+            for batch in table.iter_batches(10_000):
+                yield from batch.to_pylist()
+
+
+def _manifest(path: Path) -> Manifest:
+    file = path / MANIFEST
+    try:
+        raw = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ForeignBundle(
+            f"{path} holds no {MANIFEST}: a folder made by `rewrite learn` is wanted"
+        ) from error
+    except (ValueError, OSError) as error:
+        raise DamagedBundle(f"{file} is not readable: {error}. {REMEDY}") from error
+    if not isinstance(raw, dict) or raw.get("format") != FORMAT:
+        raise ForeignBundle(f"{file} is not the manifest of a {FORMAT}: a folder made by `rewrite learn` is wanted")
+    if not isinstance(raw.get("version"), int) or raw["version"] > VERSION:
+        raise NewerBundle(
+            f"{path} is in bundle format {raw.get('version')}, this is reprise-rewrite {software_version()}, which"
+            f" reads up to {VERSION}: upgrade reprise-rewrite, or learn the bundle again with this version"
+        )
+    missing = sorted({field.name for field in fields(Manifest)} - set(raw))
+    if missing:
+        raise DamagedBundle(f"{file} lacks {missing[0]!r}. {REMEDY}")
+    return Manifest(**{field.name: raw[field.name] for field in fields(Manifest)})
+
+
+def _digest(path: Path) -> str:
+    digest = sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

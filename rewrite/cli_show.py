@@ -1,0 +1,300 @@
+"""The commands that look at a bundle: `rewrite show` and `rewrite verify`."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from rewrite.cli_ask import BundlePath, Json, encodable
+from rewrite.cli_words import REASONS, VERDICTS
+from rewrite.console import counted, facts_table, legible, percent, print_json, say, stdout
+from rewrite.errors import ConfigError, DamagedBundle
+
+if TYPE_CHECKING:
+    from dialogue.canonical import Canonicaliser
+    from rewrite.bundle import Bundle
+    from rewrite.overrides import Overrides
+
+Row = Mapping[str, Any]
+
+_OVERRIDES_SHOWN = 10
+_LISTED = 5
+
+
+def show(
+    bundle: BundlePath,
+    source: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="Everything that is known about one request.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=0, help="Rows to show, those of most turns first; 0: all.")] = 20,
+    candidates: Annotated[
+        bool, typer.Option("--candidates", help="Every pair that was judged, with the verdict.")
+    ] = False,
+    reason: Annotated[
+        str | None, typer.Option(metavar="VERDICT", help=f"Only candidates with this verdict: {', '.join(VERDICTS)}.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """What was learned, and from what?
+
+    Each rewrite with the users and turns behind it and both success rates: how often the request works when left
+    alone, with the upper bound, and rewritten, with the lower bound. A rewrite is kept where the bounds are apart.
+
+    Example:  [bold]rewrite show bundle --limit 50[/bold]
+
+    Example:  [bold]rewrite show bundle --source "play maj and dragons"[/bold]
+    """
+    from rewrite.bundle import Bundle
+
+    if reason is not None and reason not in VERDICTS:
+        raise ConfigError(f"--reason {legible(reason)} is unknown: {', '.join(VERDICTS)} are known")
+    opened = Bundle.open(bundle)
+    if source is not None:
+        _show_source(opened, encodable(source), json)
+        return
+    table = "candidates" if candidates or reason else "rewrites"
+    seen = _Counted(row for row in _rows(opened, table) if reason in (None, row["reason"]))
+    shown = sorted(seen, key=_importance) if not limit else heapq.nsmallest(limit, seen, key=_importance)
+    if json:
+        print_json({**_manifest_document(opened), "table": table, "total": seen.count, "rows": shown})
+    else:
+        _print_table(opened, shown, seen.count, table)
+
+
+def verify(bundle: BundlePath, json: Json = False) -> None:
+    """Is the bundle whole?
+
+    Compares the digest of every file with the manifest's, and loads it for serving.
+
+    Example:  [bold]rewrite verify bundle[/bold]
+    """
+    from rewrite.engine import RewriteEngine
+
+    opened = RewriteEngine.load(bundle, verify=True).bundle
+    files = opened.manifest.files
+    size = sum(int(file["bytes"]) for file in files.values())
+    if json:
+        print_json({"bundle": str(opened.path), "whole": True, "files": len(files), "bytes": size})
+    else:
+        stdout().print(f"{opened.path} is whole: {counted(len(files), 'file')}, {size:,} bytes, every digest right.")
+
+
+# Reading
+
+
+class _Counted:
+    """Rows, counted as they pass."""
+
+    def __init__(self, rows: Iterable[Row]) -> None:
+        self._rows = rows
+        self.count = 0
+
+    def __iter__(self) -> Iterator[Row]:
+        for row in self._rows:
+            self.count += 1
+            yield row
+
+
+def canonical_of(opened: Bundle) -> Canonicaliser:
+    """How the bundle looks texts up."""
+    from dialogue.canonical import Canonicaliser
+
+    text = opened.manifest.parameters["text"]
+    return Canonicaliser(tuple(text["wake_words"]), tuple(text["politeness"]))
+
+
+def rows_of(opened: Bundle, table: str, column: str, value: str) -> list[dict[str, Any]]:
+    """The rows of a table of the bundle that have a value in a column."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        found = pq.read_table(opened.path / f"{table}.parquet", filters=[(column, "==", value)]).to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        raise DamagedBundle(f"the table {table} of {opened.path} is not readable: {error}") from error
+    return list(found)
+
+
+def _rows(opened: Bundle, table: str) -> Iterator[Row]:
+    import pyarrow as pa
+
+    try:
+        yield from opened.rewrites(table)
+    except (pa.ArrowException, OSError) as error:
+        raise DamagedBundle(f"the table {table} of {opened.path} is not readable: {error}") from error
+
+
+def _importance(row: Row) -> tuple[float, str, float]:
+    """The most turns first; of one source, the best candidate first."""
+    return (-row["source_turns"], row["source"], -row["chain_score"])
+
+
+# The table
+
+
+def _manifest_document(opened: Bundle) -> dict[str, Any]:
+    manifest, overrides = opened.manifest, opened.overrides
+    return {
+        "bundle": str(opened.path),
+        "created": manifest.created,
+        "software": manifest.software,
+        "log": manifest.log,
+        "counts": manifest.counts,
+        "pinned": dict(sorted(overrides.pinned.items())),
+        "blocked": sorted(overrides.blocked),
+    }
+
+
+def _print_table(opened: Bundle, shown: list[Row], total: int, table: str) -> None:
+    console = stdout()
+    console.print(facts_table(_header(opened)))
+    if shown:
+        console.print()
+        console.print(_table(shown, opened.overrides, verdicts=table == "candidates"))
+    what = "candidate" if table == "candidates" else "rewrite"
+    told = counted(total, what)
+    if not total and table == "rewrites":
+        told = "No rewrite was learned; --candidates shows what was judged, and why not."
+    elif len(shown) < total:
+        told = f"{len(shown):,} of {told}; --limit 0 shows all"
+    console.print(told, style="dim")
+    _print_overrides(opened.overrides)
+
+
+def _header(opened: Bundle) -> list[tuple[str, str]]:
+    manifest = opened.manifest
+    log, counts, gate = manifest.log, manifest.counts, manifest.parameters["gate"]
+    files = ", ".join(log["files"][:3]) + (f" and {len(log['files']) - 3} more" if len(log["files"]) > 3 else "")
+    created = manifest.created[:16].replace("T", " ")
+    turns = f"{log['turns']:,} turns, {counted(log['users'], 'user')}, {counted(log['sessions'], 'session')}"
+    known = f"{counts['requests']:,} stored, {counts['known_good']:,} known to work"
+    return [
+        ("Bundle", f"{opened.path}, learned {created} UTC"),
+        ("Log", f"{legible(files)}: {turns}"),
+        ("Requests", f"{known}; {counts['histories']:,} of users' own, {counts['corrections']:,} own corrections"),
+        ("Rewrites", f"{counts['rewrites']:,} of {counts['candidates']:,} candidates"),
+        ("Gate", f"{gate['min_users']} users, {gate['confidence']:.0%} confidence, {gate['margin']:.0%} margin"),
+    ]
+
+
+def _table(rows: list[Row], overrides: Overrides, *, verdicts: bool) -> Table:
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False, show_lines=False)
+    table.add_column("request → rewrite", ratio=1, overflow="fold")
+    for name in ("users", "turns", "works alone", "rewritten"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(_pair(row, overrides, verdicts), *_figures(row))
+    return table
+
+
+def _figures(row: Row) -> tuple[str, str, str, str]:
+    alone = f"{percent(row['alone'])} (≤ {percent(row['alone_upper'])})"
+    rewritten = f"{percent(row['rewritten'])} (≥ {percent(row['rewritten_lower'])})"
+    return f"{row['route_users']:,}", f"{row['source_turns']:,.0f}", alone, rewritten
+
+
+def _pair(row: Row, overrides: Overrides, verdict: bool) -> Text:
+    """A request and its rewrite, with the stops between, the verdict and a person's word in lines below."""
+    source, lines = row["source"], Text(legible(row["source"]))
+    lines.append("\n→ ").append(legible(row["rewrite"]), style="bold")
+    notes = [f"via {', '.join(legible(stop) for stop in row['route'][1:-1])}"] if len(row["route"]) > 2 else []
+    if verdict:
+        notes.append(_verdict(row))
+    if row["carried"]:
+        notes.append("carried over from an earlier bundle")
+    if source in overrides.pinned:
+        notes.append(f"pinned to “{legible(overrides.pinned[source])}”")
+    if source in overrides.blocked:
+        notes.append("blocked")
+    for note in notes:
+        lines.append(f"\n  {note}", style="dim")
+    return lines
+
+
+def _verdict(row: Row) -> str:
+    why = f" ({REASONS[row['guard']]})" if row["guard"] else ""
+    return VERDICTS[row["reason"]] + why
+
+
+def _print_overrides(overrides: Overrides) -> None:
+    console = stdout()
+    words = [f"pinned   {legible(said)} → {legible(target)}" for said, target in sorted(overrides.pinned.items())]
+    words += [f"blocked  {legible(said)}" for said in sorted(overrides.blocked)]
+    if words:
+        console.print("\nA person's word", style="bold")
+        for line in words[:_OVERRIDES_SHOWN]:
+            say(console, line)
+        if len(words) > _OVERRIDES_SHOWN:
+            console.print(f"and {len(words) - _OVERRIDES_SHOWN:,} more; --json has them all", style="dim")
+
+
+# One request
+
+
+def _source_document(opened: Bundle, source: str) -> dict[str, Any]:
+    said = canonical_of(opened)(source)
+    overrides = opened.overrides
+    corrections = Counter(row["target"] for row in rows_of(opened, "corrections", "source", said))
+    return {
+        "bundle": str(opened.path),
+        "source": said,
+        "pinned": overrides.pinned.get(said),
+        "blocked": said in overrides.blocked,
+        "request": next(iter(rows_of(opened, "requests", "text", said)), None),
+        "rewrite": next(iter(rows_of(opened, "rewrites", "source", said)), None),
+        "candidates": rows_of(opened, "candidates", "source", said),
+        "own_corrections": [{"target": text, "users": users} for text, users in corrections.most_common()],
+        "rewritten_to_it": [row["source"] for row in rows_of(opened, "rewrites", "target", said)],
+    }
+
+
+def _show_source(opened: Bundle, source: str, json: bool) -> None:
+    document = _source_document(opened, source)
+    if json:
+        print_json(document)
+        return
+    console = stdout()
+    console.print(facts_table(_source_facts(document)))
+    if document["candidates"]:
+        console.print("\nJudged", style="bold")
+        console.print(_table(document["candidates"], opened.overrides, verdicts=True))
+
+
+def _source_facts(document: Mapping[str, Any]) -> list[tuple[str, str]]:
+    request, rewrite = document["request"], document["rewrite"]
+    facts = [("Request", legible(document["source"]) or "(nothing)")]
+    if document["pinned"] is not None:
+        facts.append(("Pinned", f"always rewritten to “{legible(document['pinned'])}”"))
+    if document["blocked"]:
+        facts.append(("Blocked", "never rewritten"))
+    if request is None:
+        facts.append(("Known", "no: too few users said it for it to be stored"))
+    else:
+        said = f"{counted(request['turns'], 'turn')} of {counted(request['users'], 'user')}"
+        rate = percent(request["success"] / request["weight"]) if request["weight"] else "not known"
+        bounds = f"{percent(request['lower'])} to {percent(request['upper'])}"
+        facts.append(("Known", f"{said}, last {_day(request['last_seen'])}; written “{legible(request['surface'])}”"))
+        facts.append(("Works alone", f"{rate} ({bounds}): {_STATUS[request['status']]}"))
+    facts.append(("Learned", f"→ {legible(rewrite['rewrite'])}" if rewrite else "no rewrite"))
+    own = [f"{legible(each['target'])} ({counted(each['users'], 'user')})" for each in document["own_corrections"]]
+    facts += [("Users' own" if not place else "", text) for place, text in enumerate(own[:_LISTED])]
+    towards = document["rewritten_to_it"]
+    facts += [("Rewritten to it" if not place else "", legible(text)) for place, text in enumerate(towards[:_LISTED])]
+    if len(towards) > _LISTED:
+        facts.append(("", f"and {len(towards) - _LISTED:,} more"))
+    return facts
+
+
+_STATUS = {"good": "known to work", "failing": "known to fail", "unknown": "neither known to work nor known to fail"}
+
+
+def _day(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d") if seconds else "in an earlier log"

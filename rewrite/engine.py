@@ -1,0 +1,263 @@
+"""The online half: one request in, one decision out, in microseconds where the answer is stored.
+
+The order in which a request is looked at:
+
+    empty, too long           -> pass
+    pinned, blocked           -> a person's word
+    known good                -> pass: this user's own, or everyone's
+    own correction            -> this user said it again this way before
+    precomputed table         -> most people's correction, unless this user's own requests say otherwise
+    often said, not failing   -> pass
+    near a good request       -> a broken form of one of this user's own requests, or of everyone's
+
+Nothing raises: a fault inside, or a passed deadline, lets the query through unchanged with the reason. Neither
+torch nor pyarrow is imported here. Threads may share an engine.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from dialogue.canonical import Canonicaliser
+from retrieval import Candidate, Layer
+from rewrite.bundle import Bundle
+from rewrite.decision import Action, Alternative, Decision, Reason, Source, rewrite_id
+from rewrite.errors import BundleError, DamagedBundle
+from rewrite.guards import layer_guard
+from rewrite.nearest import NearestModel
+from rewrite.serving import FAILING, GOOD, PUBLIC, ServingArrays
+
+#: Longer requests are not looked up: the mining job stores none.
+LONGEST_REQUEST = 1_000
+#: Candidates that each layer proposes.
+CANDIDATES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """Which sources may propose rewrites, and how bold the engine is where no table has the answer."""
+
+    sources: frozenset[Source] = frozenset({Source.PRECOMPUTED, Source.PERSONAL, Source.GLOBAL})
+    deadline_s: float = 0.05  # past this much time, no layer is searched any more
+    nearest: NearestModel = NearestModel()  # noqa: RUF009  (frozen)
+    personal_hops: int = 2  # times a user must have corrected a request that is not known to fail for everyone
+
+    def __post_init__(self) -> None:
+        if not self.deadline_s > 0 or self.personal_hops < 1:
+            raise ValueError(f"{self} came; deadline_s above 0 and personal_hops of 1 or more are wanted")
+
+
+class RewriteEngine:
+    """Answers from one bundle.
+
+    >>> engine = RewriteEngine.load("bundle")  # doctest: +SKIP
+    >>> engine.rewrite("play maj and dragons").text  # doctest: +SKIP
+    'play imagine dragons'
+    """
+
+    def __init__(self, bundle: Bundle, arrays: ServingArrays, config: EngineConfig | None = None) -> None:
+        self.bundle = bundle
+        self.config = config or EngineConfig()
+        text = bundle.manifest.parameters["text"]
+        self.canonical = Canonicaliser(tuple(text["wake_words"]), tuple(text["politeness"]))
+        self._arrays = arrays
+        overrides = bundle.overrides
+        self._pinned, self._blocked = dict(overrides.pinned), overrides.blocked
+
+    @classmethod
+    def load(
+        cls, path: str | Path, *, config: EngineConfig | None = None, verify: bool | None = None
+    ) -> RewriteEngine:
+        """Opens a bundle: its arrays are mapped, not read. `verify` as in `Bundle.open`. Raises BundleError."""
+        bundle = Bundle.open(path, verify=verify)
+        try:
+            return cls(bundle, ServingArrays.load(bundle.path / "index"), config)
+        except BundleError:
+            raise
+        except Exception as error:
+            raise DamagedBundle(f"{bundle.path} cannot be served from: {error}") from error
+
+    def rewrite(self, text: str, user_id: str | None = None, context: Mapping[str, Any] | None = None) -> Decision:
+        """What to send to NLU for `text`, and why. `context` is that of the log format; this rung does not use it."""
+        begun = perf_counter()
+        try:
+            return self._decide(text, user_id, begun)
+        except Exception as error:
+            said = text if isinstance(text, str) else str(text)
+            fault = f"{type(error).__name__}: {error}"
+            return Decision(Action.PASS, said, said, Reason.FAULT, evidence={"fault": fault})
+
+    def rewrite_batch(self, texts: Iterable[str], user_ids: Iterable[str | None] | None = None) -> list[Decision]:
+        """`rewrite` of each text, in order; one user id for each text where they are given."""
+        texts = list(texts)
+        users = [None] * len(texts) if user_ids is None else list(user_ids)
+        if len(users) != len(texts):
+            raise ValueError(f"{len(texts)} texts and {len(users)} user ids came: one id (or None) a text is wanted")
+        return [self.rewrite(text, user) for text, user in zip(texts, users, strict=True)]
+
+    def pipe(self, requests: Iterable[tuple[str, str | None]]) -> Iterator[Decision]:
+        """`rewrite` of a stream of (text, user id)."""
+        for text, user in requests:
+            yield self.rewrite(text, user)
+
+    def _decide(self, text: str, user: str | None, begun: float) -> Decision:
+        if len(text) > LONGEST_REQUEST:
+            return _passed(text, Reason.TOO_LONG)
+        said = self.canonical(text)
+        if not said:
+            return _passed(text, Reason.EMPTY)
+        if said in self._pinned:
+            target = self._pinned[said]
+            return _rewritten(text, target, Reason.PINNED, Source.PINNED, rewrite_id(said, target))
+        if said in self._blocked:
+            return _passed(text, Reason.BLOCKED)
+        row = self._arrays.texts.get(said)
+        if row >= 0 and (known := self._known(text, said, row, user, begun)):
+            return known
+        return self._nearest(text, said, row, user, begun)
+
+    def _known(self, text: str, said: str, row: int, user: str | None, begun: float) -> Decision | None:
+        """What is stored for this very text."""
+        arrays = self._arrays
+        status, entry = arrays.status[row], arrays.entry[row]
+        own = arrays.personal_layer.rows_of(user) if user is not None else None
+        if status & GOOD or (own is not None and row in own):
+            evidence = {"success": round(float(arrays.success[row]), 4), "own": not status & GOOD}
+            return Decision(
+                Action.PASS, text, text, Reason.KNOWN_GOOD, score=float(arrays.success[row]), evidence=evidence
+            )
+        sources = self.config.sources
+        corrected = self._own_correction(row, user) if Source.PERSONAL in sources else None
+        if corrected is not None:
+            target, times = corrected
+            if times >= self.config.personal_hops or entry >= 0:
+                return self._served(text, said, target, Reason.OWN_CORRECTION, Source.PERSONAL, {"times": times})
+        if entry < 0 or Source.PRECOMPUTED not in sources:
+            return _passed(text, Reason.NOT_FAILING) if status & PUBLIC and not status & FAILING else None
+        if Source.PERSONAL in sources and own is not None and len(own) and (mine := self._own_request(text, said, user, begun)):
+            return mine
+        evidence = {"users": int(arrays.users[entry]), "alone": round(float(arrays.success[row]), 4)}
+        return self._served(
+            text, said, int(arrays.target[entry]), Reason.LEARNED, Source.PRECOMPUTED, evidence,
+            float(arrays.score[entry]), float(arrays.margin[entry]),
+        )  # fmt: skip
+
+    def _own_correction(self, row: int, user: str | None) -> tuple[int, int] | None:
+        """(row of the target, times) of this user's own correction of a text."""
+        owner = self._arrays.owners.get(user) if user is not None else -1
+        if owner < 0:
+            return None
+        begin, end = self._arrays.correction_offsets[owner], self._arrays.correction_offsets[owner + 1]
+        for source, target, times in self._arrays.corrections[begin:end].tolist():
+            if source == row:
+                return target, times
+        return None
+
+    def _own_request(self, text: str, said: str, user: str | None, begun: float) -> Decision | None:
+        """Where most people's correction is known: what this user's own requests say instead, if one stands out.
+
+        The request is known to fail, so words may be added to it here, as they may not where nothing is known.
+        """
+        if user is None or perf_counter() - begun > self.config.deadline_s:
+            return None
+        model, arrays = self.config.nearest, self._arrays
+        found = arrays.personal_layer.search(user, arrays.encoder.encode_one(said), CANDIDATES, model.own_floor)
+        fit = [each for each in found if self._guard(said, each, may_add=True) is None]
+        if not fit or (len(fit) > 1 and fit[0].similarity - fit[1].similarity < model.own_lead):
+            return None
+        evidence = {"similarity": round(fit[0].similarity, 4)}
+        return self._served(text, said, fit[0].row, Reason.OWN_REQUEST, Source.PERSONAL, evidence)
+
+    def _nearest(self, text: str, said: str, row: int, user: str | None, begun: float) -> Decision:
+        """What is stored for texts like this one: this user's own first, then everyone's."""
+        if perf_counter() - begun > self.config.deadline_s:
+            return _passed(text, Reason.DEADLINE)
+        model, arrays = self.config.nearest, self._arrays
+        found = self._nearby(said, row, user)
+        if not found:
+            return _passed(text, Reason.NO_CANDIDATE)
+        best = found[0]
+        source = Source.PERSONAL if best.layer is Layer.PERSONAL else Source.GLOBAL
+        others = tuple(self._alternative(each) for each in found)
+        lead = best.similarity - found[1].similarity if len(found) > 1 else 1.0
+        score = model.probability(said, arrays.texts.key(best.row), best.similarity, lead)
+        refused = self._guard(said, best, may_add=False)
+        if refused is None and lead < model.least_lead:
+            refused = Reason.AMBIGUOUS
+        if refused is None and score < model.threshold:
+            refused = Reason.UNSURE
+        if refused is not None:
+            return Decision(Action.PASS, text, text, refused, alternatives=others)
+        if perf_counter() - begun > self.config.deadline_s:
+            return Decision(Action.PASS, text, text, Reason.DEADLINE, alternatives=others)
+        evidence = {"similarity": round(best.similarity, 4), "lead": round(lead, 4)}
+        return self._served(text, said, best.row, Reason.NEAR_GOOD, source, evidence, score, None, others[1:])
+
+    def _nearby(self, said: str, row: int, user: str | None) -> list[Candidate]:
+        """The candidates of both layers, the nearest first; what both propose is the user's own."""
+        arrays, floor, found = self._arrays, self.config.nearest.floor, []
+        query = arrays.encoder.encode_one(said)
+        if Source.GLOBAL in self.config.sources:
+            found += arrays.global_layer.search(query, CANDIDATES, floor)
+        if user is not None and Source.PERSONAL in self.config.sources:
+            found += arrays.personal_layer.search(user, query, CANDIDATES, floor)
+        merged = {each.row: each for each in found if each.row != row}
+        return sorted(merged.values(), key=lambda each: (-each.similarity, each.row))[:CANDIDATES]
+
+    def _guard(self, said: str, candidate: Candidate, *, may_add: bool) -> Reason | None:
+        known = self._arrays.words.get
+        target = self._arrays.texts.key(candidate.row)
+        return layer_guard(said, target, lambda word: known(word) >= 0, may_add=may_add)
+
+    def _served(
+        self,
+        text: str,
+        said: str,
+        target: int,
+        reason: Reason,
+        source: Source,
+        evidence: dict[str, Any],
+        score: float | None = None,
+        margin: float | None = None,
+        alternatives: tuple[Alternative, ...] = (),
+    ) -> Decision:
+        """The rewrite to a row, unless that is blocked or says what was said already."""
+        arrays = self._arrays
+        canonical = arrays.texts.key(target)
+        if canonical == said:
+            return _passed(text, Reason.NO_CANDIDATE)
+        score = float(arrays.success[target]) if score is None or math.isnan(score) else score
+        name = rewrite_id(said, canonical)
+        return _rewritten(
+            text, arrays.surface(target), reason, source, name, score, margin, alternatives, evidence
+        )
+
+    def _alternative(self, candidate: Candidate) -> Alternative:
+        source = Source.PERSONAL if candidate.layer is Layer.PERSONAL else Source.GLOBAL
+        return Alternative(self._arrays.surface(candidate.row), source, round(candidate.similarity, 4))
+
+
+def _passed(text: str, reason: Reason) -> Decision:
+    return Decision(Action.PASS, text, text, reason)
+
+
+def _rewritten(
+    text: str,
+    rewrite: str,
+    reason: Reason,
+    source: Source,
+    name: str,
+    score: float | None = None,
+    margin: float | None = None,
+    alternatives: tuple[Alternative, ...] = (),
+    evidence: dict[str, Any] | None = None,
+) -> Decision:
+    return Decision(
+        Action.REWRITE, rewrite, text, reason, source, score, margin, name, alternatives, evidence or {}
+    )
+

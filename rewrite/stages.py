@@ -1,0 +1,206 @@
+"""The SQL of the mining job: each function gives one portable query over the tables that came before.
+
+turns       what the log holds, as read (TURN_SCHEMA)
+duplicates  turn ids that came more than once
+ordered     the turns, each id once, in order of user, time and turn id
+gaps        the histogram of silences, for the session boundary
+attempts    one row a turn: outcome and next try (rewrite.attempts)
+by_user     a user's turns of one text, left alone
+texts       the same over all users, each capped
+own_hops    a user's steps from one text to the next try
+hops        the same over all users, each capped: the edges of the chain
+served      what was rewritten to what, and how it went, each user capped
+surfaces    how a text is most often written
+corrections a user's own step from a text that fails them to one that works for them
+histories   a user's own texts that work for them
+requests    the texts that an engine may need, numbered in order: a bundle's population
+
+Weights and success are whole millionths, so that sums are exact in any order.
+"""
+
+from __future__ import annotations
+
+from dialogue.sessions import BIN_WIDTH, BINS, GRID_LOW
+from dialogue.table import TURN_SCHEMA
+from rewrite.config import GateConfig
+from rewrite.execution import MICRO
+
+#: Longer texts are no requests: they are read and judged, but never stored or rewritten.
+LONGEST_TEXT = 300
+#: A share of success from which a text works for one user, and below which it fails them.
+WORKS_FOR_USER, FAILS_USER = 0.6, 0.5
+
+_COUNTED = f"rewrite IS NULL AND said <> '' AND length(said) <= {LONGEST_TEXT}"
+
+
+def duplicates() -> str:
+    """Turn ids that came more than once."""
+    return "SELECT turn_id, count(*) AS records FROM turns GROUP BY turn_id HAVING count(*) > 1"
+
+
+def ordered(any_duplicates: bool) -> str:
+    """Each turn id once (the earliest record), in the order in which users are mapped."""
+    in_order = "ORDER BY user_id, timestamp NULLS LAST, turn_id NULLS LAST"
+    if not any_duplicates:
+        return f"SELECT * FROM turns {in_order}"
+    first = ", ".join(f"{name} NULLS LAST" for name in ("timestamp", "user_id", *TURN_SCHEMA.names))
+    columns = ", ".join(TURN_SCHEMA.names)
+    return f"""
+        SELECT {columns} FROM (
+            SELECT {columns}, 1 AS place FROM turns WHERE turn_id NOT IN (SELECT turn_id FROM duplicates)
+            UNION ALL
+            SELECT {columns}, row_number() OVER (PARTITION BY turn_id ORDER BY {first}) AS place
+            FROM turns WHERE turn_id IN (SELECT turn_id FROM duplicates)
+        ) AS numbered WHERE place = 1 {in_order}"""
+
+
+def gaps() -> str:
+    """Bins of the silences between consecutive turns of a user (`GapHistogram`); bin -1: zero or below."""
+    return f"""
+        SELECT CASE WHEN gap <= 0 THEN -1
+                    ELSE greatest(0, least({BINS - 1}, CAST(floor((ln(gap) - ({GRID_LOW})) / {BIN_WIDTH}) AS INTEGER)))
+               END AS bin, count(*) AS gaps
+        FROM (
+            SELECT timestamp - lag(greatest(timestamp, coalesce(end_timestamp, timestamp))) OVER (
+                PARTITION BY user_id ORDER BY timestamp NULLS LAST, turn_id NULLS LAST) AS gap
+            FROM ordered
+        ) AS silences WHERE gap IS NOT NULL GROUP BY 1 ORDER BY 1"""
+
+
+def by_user() -> str:
+    """A user's turns of one text, left alone."""
+    return f"""
+        SELECT user_id, said, count(*) AS turns, {_sum("success")} AS success, {_sum("ended_well")} AS ended_well,
+               max(timestamp) AS last_seen
+        FROM attempts WHERE {_COUNTED} GROUP BY user_id, said"""
+
+
+def texts(gate: GateConfig) -> str:
+    """All turns of a text, each user's capped."""
+    cap = gate.user_cap
+    return f"""
+        SELECT said, count(*) AS users, {_sum("turns")} AS turns, {_sum(f"{_capped(cap)} * {MICRO}")} AS weight,
+               {_sum(f"success * {_share(cap)}")} AS success, {_sum(f"ended_well * {_share(cap)}")} AS ended_well,
+               max(last_seen) AS last_seen
+        FROM by_user GROUP BY said"""
+
+
+def own_hops() -> str:
+    """A user's steps from one text to the next try."""
+    return f"""
+        SELECT user_id, said, next_said, count(*) AS turns, {_sum("link")} AS weight, max(timestamp) AS last_seen
+        FROM attempts WHERE {_COUNTED} AND next_said IS NOT NULL AND length(next_said) <= {LONGEST_TEXT}
+        GROUP BY user_id, said, next_said"""
+
+
+def hops(gate: GateConfig) -> str:
+    """The edges of the chain: steps that enough users took, each user capped as in `texts`."""
+    return f"""
+        SELECT hop.said AS said, hop.next_said AS next_said, count(*) AS users, {_sum("hop.turns")} AS turns,
+               {_sum(f"hop.weight * {_share(gate.user_cap, 'by_user.turns')}")} AS weight
+        FROM own_hops AS hop
+        JOIN by_user ON by_user.user_id = hop.user_id AND by_user.said = hop.said
+        WHERE hop.next_said IN (SELECT said FROM texts)
+        GROUP BY hop.said, hop.next_said HAVING count(*) >= {gate.min_users}"""
+
+
+def states() -> str:
+    """The texts at either end of a hop, in order."""
+    return """
+        SELECT said, users, turns, weight, success, ended_well FROM texts
+        WHERE said IN (SELECT said FROM hops) OR said IN (SELECT next_said FROM hops) ORDER BY said"""
+
+
+def served(gate: GateConfig) -> str:
+    """What was rewritten to what, and how it went."""
+    cap = gate.user_cap
+    return f"""
+        SELECT said, rewrite, count(*) AS users, {_sum(f"{_capped(cap)} * {MICRO}")} AS weight,
+               {_sum(f"success * {_share(cap)}")} AS success
+        FROM (
+            SELECT user_id, said, rewrite, count(*) AS turns, {_sum("success")} AS success
+            FROM attempts WHERE rewrite IS NOT NULL AND said <> '' GROUP BY user_id, said, rewrite
+        ) AS by_user GROUP BY said, rewrite"""
+
+
+def surfaces() -> str:
+    """How a text is most often written; of equally frequent ways, the first in order."""
+    return f"""
+        SELECT said, surface FROM (
+            SELECT said, surface, row_number() OVER (PARTITION BY said ORDER BY turns DESC, surface NULLS LAST) AS place
+            FROM (SELECT said, surface, count(*) AS turns FROM attempts WHERE {_COUNTED} GROUP BY said, surface) AS ways
+        ) AS ranked WHERE place = 1"""
+
+
+def own_corrections() -> str:
+    """Of each user and text that fails them, the text that works for them and that they most often said next."""
+    return f"""
+        SELECT user_id, said, next_said, turns FROM (
+            SELECT hop.user_id AS user_id, hop.said AS said, hop.next_said AS next_said, hop.turns AS turns,
+                   row_number() OVER (PARTITION BY hop.user_id, hop.said
+                                      ORDER BY hop.turns DESC, hop.last_seen DESC NULLS LAST, hop.next_said) AS place
+            FROM own_hops AS hop
+            JOIN by_user AS source ON source.user_id = hop.user_id AND source.said = hop.said
+            JOIN by_user AS target ON target.user_id = hop.user_id AND target.said = hop.next_said
+            WHERE hop.said <> hop.next_said
+              AND source.success < {FAILS_USER} * {MICRO} * source.turns
+              AND target.success >= {WORKS_FOR_USER} * {MICRO} * target.turns
+        ) AS ranked WHERE place = 1 ORDER BY user_id, said"""
+
+
+def own_requests(per_user: int) -> str:
+    """Each user's own texts that work for them, the most successful first, at most `per_user`."""
+    return f"""
+        SELECT user_id, said, turns, success, last_seen FROM (
+            SELECT user_id, said, turns, success, last_seen,
+                   row_number() OVER (PARTITION BY user_id
+                                      ORDER BY success DESC, last_seen DESC NULLS LAST, said) AS place
+            FROM by_user WHERE success >= {WORKS_FOR_USER} * {MICRO} * turns
+        ) AS ranked WHERE place <= {per_user}"""
+
+
+def requests(gate: GateConfig) -> str:
+    """The texts that an engine may need, numbered in order: what enough users said, and what its own users need."""
+    return f"""
+        SELECT row_number() OVER (ORDER BY said) - 1 AS number, said, surface, users, turns, weight, success, last_seen
+        FROM (
+            SELECT texts.said AS said, surfaces.surface AS surface, texts.users AS users, texts.turns AS turns,
+                   texts.weight AS weight, texts.success AS success, texts.last_seen AS last_seen
+            FROM texts JOIN surfaces ON surfaces.said = texts.said
+            WHERE texts.users >= {gate.min_users} OR texts.said IN (SELECT said FROM own_requests)
+               OR texts.said IN (SELECT said FROM corrections) OR texts.said IN (SELECT next_said FROM corrections)
+            UNION ALL
+            SELECT said, surface, users, turns, weight, success, last_seen
+            FROM carried WHERE said NOT IN (SELECT said FROM texts)
+        ) AS needed ORDER BY said"""
+
+
+def histories() -> str:
+    """`own_requests` with the row of each text, in order of user and row."""
+    return """
+        SELECT user_id, number, own_requests.said AS said, own_requests.turns AS turns,
+               own_requests.success AS success, own_requests.last_seen AS last_seen
+        FROM own_requests JOIN requests ON requests.said = own_requests.said ORDER BY user_id, number"""
+
+
+def correction_rows() -> str:
+    """`corrections` with the rows of both texts, in order of user and row."""
+    return """
+        SELECT user_id, source.number AS source, target.number AS target, corrections.turns AS turns,
+               corrections.said AS said, corrections.next_said AS next_said
+        FROM corrections JOIN requests AS source ON source.said = corrections.said
+        JOIN requests AS target ON target.said = corrections.next_said ORDER BY user_id, source.number"""
+
+
+def _sum(expression: str) -> str:
+    """The sum of an expression rounded to whole millionths, or of a whole number."""
+    return f"CAST(sum(CAST(round({expression}) AS BIGINT)) AS BIGINT)"
+
+
+def _capped(cap: float) -> str:
+    return f"least(CAST(turns AS DOUBLE), {cap})"
+
+
+def _share(cap: float, turns: str = "turns") -> str:
+    """By how much a user's weight is scaled so that it does not exceed the cap."""
+    return f"least(1.0, {cap} / CAST({turns} AS DOUBLE))"
