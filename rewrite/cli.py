@@ -1,8 +1,8 @@
 """The command line: `rewrite check | learn | query | batch | show | verify | pin | unpin | block | unblock`.
 
-Each command is a function: what reads logs is in `cli_log`, what asks a bundle in `cli_ask`, what looks at
-one in `cli_show`, and a person's word in `cli_overrides`. Data goes to stdout; progress,
-warnings and errors go to stderr.
+Each command is a function in a file of its own kind: `cli_check` and `cli_learn` read logs, `cli_ask` asks a bundle,
+`cli_show` looks at one, `cli_overrides` holds a person's word. Data goes to stdout; progress, warnings and errors go
+to stderr.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from typing import Annotated
 import typer
 
 from rewrite.cli_ask import batch, query
+from rewrite.cli_check import check
 from rewrite.cli_exit import clearly
-from rewrite.cli_log import check, learn
+from rewrite.cli_learn import learn
 from rewrite.cli_overrides import block, pin, unblock, unpin
 from rewrite.cli_show import show, verify
 

@@ -18,7 +18,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from dialogue.blocks import DAMAGE, Block, blocks_of, log_files
+from dialogue.blocks import DAMAGE, blocks_of, log_files
 from dialogue.errors import LogError
 from dialogue.parse import MAX_RECORD_BYTES, Reason, parse_lines
 from dialogue.turn import Turn
@@ -65,20 +65,25 @@ class BatchSummary:
     resumed_after: int
 
 
-def decide_log(engine: RewriteEngine, log: Path, out: Path, progress: Progress | None = None) -> BatchSummary:
-    """Writes each record of `log` with its decision to `out`, gzipped where the name ends in `.gz`."""
+def decide_log(
+    engine: RewriteEngine, log: Path, out: Path, progress: Progress | None = None, *, block: int = BLOCK_RECORDS
+) -> BatchSummary:
+    """Writes each record of `log` with its decision to `out`, gzipped where the name ends in `.gz`.
+
+    `block` is how many lines of the log are decided and written together.
+    """
     files = list(log_files(log, rejects=out))
     _refuse_target(files, out)
     with locked(out, "batch"):
         part = out.with_name(out.name + ".part")
         compressed = out.name.endswith(".gz")
-        tally, end = _begun(part, _job(engine, files), compressed)
+        tally, end = _begun(part, _job(engine, files, block), compressed)
         before = tally.records
         total = sum(file.stat().st_size for file in files)
         with open(part, "ab") as stream, (progress or Progress()).stage("deciding", total) as stage:
             stream.truncate(end)
-            for lines, block, position in _left(files, before):
-                written = b"".join(_decided(engine, lines, block, tally))
+            for lines, source, position in _left(files, before, block):
+                written = b"".join(_decided(engine, lines, source, tally))
                 stream.write(gzip.compress(written, 6, mtime=0) if compressed else written)
                 stream.flush()
                 stage.at(position)
@@ -102,9 +107,9 @@ def _refuse_target(files: list[Path], out: Path) -> None:
 # One block
 
 
-def _decided(engine: RewriteEngine, lines: list[bytes], block: Block, tally: Tally) -> Iterator[bytes]:
+def _decided(engine: RewriteEngine, lines: list[bytes], file: str, tally: Tally) -> Iterator[bytes]:
     """The lines of the output for lines of the input, neither of them blank."""
-    turns, rejects = parse_lines(lines, 0, block.file)
+    turns, rejects = parse_lines(lines, 0, file)
     bad = {reject.line: reject for reject in rejects}
     following = iter(turns)
     for number, line in enumerate(lines):
@@ -143,17 +148,17 @@ def _object(line: bytes) -> dict[str, Any] | None:
     return record if isinstance(record, dict) else None
 
 
-def _left(files: list[Path], done: int) -> Iterator[tuple[list[bytes], Block, int]]:
-    """What is not decided yet: lines that are not blank, their block, and how many bytes of the log it ends at."""
+def _left(files: list[Path], done: int, most: int) -> Iterator[tuple[list[bytes], str, int]]:
+    """What is not decided yet: lines that are not blank, their file, and at how many bytes of the log they end."""
     before, seen = 0, 0
     for file in files:
         try:
-            for block in blocks_of(file, BLOCK_RECORDS, MAX_RECORD_BYTES):
+            for block in blocks_of(file, most, MAX_RECORD_BYTES):
                 lines = [line for line in block.lines if line.strip()]
                 fresh = lines[max(0, done - seen) :]
                 seen += len(lines)
                 if fresh:
-                    yield fresh, block, before + block.position
+                    yield fresh, block.file, before + block.position
         except DAMAGE as fault:
             raise LogError(
                 f"{file} cannot be read on after {seen:,} records ({type(fault).__name__}: {fault}). The file is"
@@ -225,11 +230,12 @@ def _note_of(part: Path) -> Path:
     return part.with_name(part.name + ".json")
 
 
-def _job(engine: RewriteEngine, files: list[Path]) -> str:
+def _job(engine: RewriteEngine, files: list[Path], block: int) -> str:
     """What makes two runs the same: the log, the bundle with its overrides, the engine and the software."""
     told = {
         "log": [[str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns] for file in files],
         "bundle": [_digest(engine.bundle.path / name) for name in (MANIFEST, OVERRIDES)],
+        "block": block,
         "engine": repr(engine.config),
         "software": software_version(),
     }

@@ -72,6 +72,7 @@ def clearly(command: Command) -> Command:
                 traceback.print_exc()
             _end(error, command.__name__, debug)
 
+    telling.__doc__ = "\n\n".join(" ".join(part.split()) for part in (command.__doc__ or "").split("\n\n"))  # unwrapped
     telling.__signature__ = signature.replace(  # type: ignore[attr-defined]
         parameters=[*signature.parameters.values(), debug_option]
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rewrite.cli_ask import BundlePath, Json, encodable
-from rewrite.cli_show import canonical_of, rows_of
+from rewrite.cli_table import canonical_of, rows_of
 from rewrite.cli_words import DOUBTS
 from rewrite.console import legible, print_json, say, stdout, warn
 from rewrite.errors import ConfigError

@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-from rich.text import Text
 
 from rewrite.cli_ask import BundlePath, Json, encodable
-from rewrite.cli_words import REASONS, VERDICTS
+from rewrite.cli_table import Counted, Row, canonical_of, importance, rewrites_table, rows, rows_of
+from rewrite.cli_words import VERDICTS
 from rewrite.console import counted, facts_table, legible, percent, print_json, say, stdout
-from rewrite.errors import ConfigError, DamagedBundle
+from rewrite.errors import ConfigError
 
 if TYPE_CHECKING:
-    from dialogue.canonical import Canonicaliser
     from rewrite.bundle import Bundle
     from rewrite.overrides import Overrides
-
-Row = Mapping[str, Any]
 
 _OVERRIDES_SHOWN = 10
 _LISTED = 5
@@ -34,7 +29,9 @@ def show(
     source: Annotated[
         str | None, typer.Option(metavar="TEXT", help="Everything that is known about one request.")
     ] = None,
-    limit: Annotated[int, typer.Option(min=0, help="Rows to show, those of most turns first; 0: all.")] = 20,
+    limit: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Rows to show, those of most turns first; 0: all.")
+    ] = 20,
     candidates: Annotated[
         bool, typer.Option("--candidates", help="Every pair that was judged, with the verdict.")
     ] = False,
@@ -61,8 +58,8 @@ def show(
         _show_source(opened, encodable(source), json)
         return
     table = "candidates" if candidates or reason else "rewrites"
-    seen = _Counted(row for row in _rows(opened, table) if reason in (None, row["reason"]))
-    shown = sorted(seen, key=_importance) if not limit else heapq.nsmallest(limit, seen, key=_importance)
+    seen = Counted(row for row in rows(opened, table) if reason in (None, row["reason"]))
+    shown = sorted(seen, key=importance) if not limit else heapq.nsmallest(limit, seen, key=importance)
     if json:
         print_json({**_manifest_document(opened), "table": table, "total": seen.count, "rows": shown})
     else:
@@ -87,56 +84,6 @@ def verify(bundle: BundlePath, json: Json = False) -> None:
         stdout().print(f"{opened.path} is whole: {counted(len(files), 'file')}, {size:,} bytes, every digest right.")
 
 
-# Reading
-
-
-class _Counted:
-    """Rows, counted as they pass."""
-
-    def __init__(self, rows: Iterable[Row]) -> None:
-        self._rows = rows
-        self.count = 0
-
-    def __iter__(self) -> Iterator[Row]:
-        for row in self._rows:
-            self.count += 1
-            yield row
-
-
-def canonical_of(opened: Bundle) -> Canonicaliser:
-    """How the bundle looks texts up."""
-    from dialogue.canonical import Canonicaliser
-
-    text = opened.manifest.parameters["text"]
-    return Canonicaliser(tuple(text["wake_words"]), tuple(text["politeness"]))
-
-
-def rows_of(opened: Bundle, table: str, column: str, value: str) -> list[dict[str, Any]]:
-    """The rows of a table of the bundle that have a value in a column."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        found = pq.read_table(opened.path / f"{table}.parquet", filters=[(column, "==", value)]).to_pylist()
-    except (pa.ArrowException, OSError) as error:
-        raise DamagedBundle(f"the table {table} of {opened.path} is not readable: {error}") from error
-    return list(found)
-
-
-def _rows(opened: Bundle, table: str) -> Iterator[Row]:
-    import pyarrow as pa
-
-    try:
-        yield from opened.rewrites(table)
-    except (pa.ArrowException, OSError) as error:
-        raise DamagedBundle(f"the table {table} of {opened.path} is not readable: {error}") from error
-
-
-def _importance(row: Row) -> tuple[float, str, float]:
-    """The most turns first; of one source, the best candidate first."""
-    return (-row["source_turns"], row["source"], -row["chain_score"])
-
-
 # The table
 
 
@@ -158,7 +105,7 @@ def _print_table(opened: Bundle, shown: list[Row], total: int, table: str) -> No
     console.print(facts_table(_header(opened)))
     if shown:
         console.print()
-        console.print(_table(shown, opened.overrides, verdicts=table == "candidates"))
+        console.print(rewrites_table(shown, opened.overrides, verdicts=table == "candidates"))
     what = "candidate" if table == "candidates" else "rewrite"
     told = counted(total, what)
     if not total and table == "rewrites":
@@ -183,45 +130,6 @@ def _header(opened: Bundle) -> list[tuple[str, str]]:
         ("Rewrites", f"{counts['rewrites']:,} of {counts['candidates']:,} candidates"),
         ("Gate", f"{gate['min_users']} users, {gate['confidence']:.0%} confidence, {gate['margin']:.0%} margin"),
     ]
-
-
-def _table(rows: list[Row], overrides: Overrides, *, verdicts: bool) -> Table:
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1), pad_edge=False, show_lines=False)
-    table.add_column("request → rewrite", ratio=1, overflow="fold")
-    for name in ("users", "turns", "works alone", "rewritten"):
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in rows:
-        table.add_row(_pair(row, overrides, verdicts), *_figures(row))
-    return table
-
-
-def _figures(row: Row) -> tuple[str, str, str, str]:
-    alone = f"{percent(row['alone'])} (≤ {percent(row['alone_upper'])})"
-    rewritten = f"{percent(row['rewritten'])} (≥ {percent(row['rewritten_lower'])})"
-    return f"{row['route_users']:,}", f"{row['source_turns']:,.0f}", alone, rewritten
-
-
-def _pair(row: Row, overrides: Overrides, verdict: bool) -> Text:
-    """A request and its rewrite, with the stops between, the verdict and a person's word in lines below."""
-    source, lines = row["source"], Text(legible(row["source"]))
-    lines.append("\n→ ").append(legible(row["rewrite"]), style="bold")
-    notes = [f"via {', '.join(legible(stop) for stop in row['route'][1:-1])}"] if len(row["route"]) > 2 else []
-    if verdict:
-        notes.append(_verdict(row))
-    if row["carried"]:
-        notes.append("carried over from an earlier bundle")
-    if source in overrides.pinned:
-        notes.append(f"pinned to “{legible(overrides.pinned[source])}”")
-    if source in overrides.blocked:
-        notes.append("blocked")
-    for note in notes:
-        lines.append(f"\n  {note}", style="dim")
-    return lines
-
-
-def _verdict(row: Row) -> str:
-    why = f" ({REASONS[row['guard']]})" if row["guard"] else ""
-    return VERDICTS[row["reason"]] + why
 
 
 def _print_overrides(overrides: Overrides) -> None:
@@ -265,7 +173,7 @@ def _show_source(opened: Bundle, source: str, json: bool) -> None:
     console.print(facts_table(_source_facts(document)))
     if document["candidates"]:
         console.print("\nJudged", style="bold")
-        console.print(_table(document["candidates"], opened.overrides, verdicts=True))
+        console.print(rewrites_table(document["candidates"], opened.overrides, verdicts=True))
 
 
 def _source_facts(document: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -45,6 +45,7 @@ VERDICTS: Mapping[str, str] = {
     "good_already": "the request works as it is",
     "not_better": "not surely better than leaving the request alone",
     "often_wrong": "better than leaving the request alone, but too often not what was meant",
+    "other_goal": "too few users for words that may as well be another wish",
     "guarded": "would flip a meaning or change a number",
     "failed_live": "did not help while it was live",
 }

@@ -7,12 +7,13 @@ control characters that could steer a terminal.
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 from collections.abc import Sequence
 from time import monotonic
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
 import typer
 from rich.console import Console
@@ -26,16 +27,23 @@ from rewrite.progress import Progress, Stage
 #: Controls, line and paragraph separators, halves of surrogate pairs, and what turns the direction of writing.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 LONGEST_SHOWN = 300
+#: Columns where the output is no terminal.
+WIDTH_ELSEWHERE = 120
 
 
 def stdout() -> Console:
     """Where answers go."""
-    return Console(file=sys.stdout, markup=False, emoji=False, highlight=False)
+    return _console(sys.stdout)
 
 
 def stderr() -> Console:
     """Where progress, warnings and errors go."""
-    return Console(file=sys.stderr, markup=False, emoji=False, highlight=False)
+    return _console(sys.stderr)
+
+
+def _console(stream: TextIO) -> Console:
+    width = None if stream.isatty() or "COLUMNS" in os.environ else WIDTH_ELSEWHERE
+    return Console(file=stream, markup=False, emoji=False, highlight=False, width=width)
 
 
 def legible(text: str, longest: int = LONGEST_SHOWN) -> str:
@@ -99,7 +107,7 @@ def facts_table(facts: Sequence[tuple[str, str]]) -> Table:
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in facts:
-        table.add_row(name, Text(value))
+        table.add_row(name, Text(legible(value, 2_000)))
     return table
 
 
