@@ -20,7 +20,10 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(STAMP) ## Learn from the fixtures, show what was learned, answer the published examples
-	$(BIN)/python examples/demo.py
+	$(BIN)/rewrite learn fixtures/log.jsonl --out build/demo
+	$(BIN)/rewrite show build/demo
+	$(BIN)/python examples/published.py build/demo
+	$(BIN)/python -m eval run build/demo fixtures/cases.jsonl
 
 test: $(STAMP) lint types ## Run all checks
 	$(BIN)/python -m pytest -n $(JOBS)

@@ -1,6 +1,6 @@
 """A bundle on disk: what was learned, for the machine and for people, with a manifest that vouches for it.
 
-manifest.json         format, version, parameters, counts, and the size and SHA-256 of every file
+manifest.json         format, version, parameters, counts, the size and SHA-256 of every file, and its own SHA-256
 rewrites.parquet      the table of rewrites, for the machine
 rewrites.jsonl        the same for people: sorted, one rewrite a line, with its evidence
 candidates.parquet    every pair that was judged, with the verdict
@@ -26,7 +26,7 @@ from typing import Any
 from rewrite.errors import BundleError, DamagedBundle, ForeignBundle, NewerBundle
 from rewrite.overrides import FILE as OVERRIDES
 from rewrite.overrides import Overrides
-from rewrite.publish import locked, resting, write_beside
+from rewrite.publish import locked, real, restore, steadily, write_beside
 
 FORMAT = "reprise-bundle"
 VERSION = 1
@@ -70,15 +70,31 @@ def write_manifest(
         if path.is_file() and path.name not in (MANIFEST, OVERRIDES)
     }
     manifest = Manifest(FORMAT, VERSION, software_version(), created, parameters, log, counts, files)
-    write_beside(folder / MANIFEST, (json.dumps(asdict(manifest), ensure_ascii=False, indent=1) + "\n").encode())
+    raw = json.loads(json.dumps(asdict(manifest)))
+    raw["sha256"] = _digest_of(raw)
+    write_beside(folder / MANIFEST, (json.dumps(raw, ensure_ascii=False, indent=1) + "\n").encode())
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a folder is a bundle, be it damaged or of a newer format."""
+    try:
+        _manifest(path)
+    except ForeignBundle:
+        return False
+    except NewerBundle:
+        return True
+    except DamagedBundle:  # of a manifest that cannot be read, the files beside it must speak
+        return (path / "rewrites.jsonl").is_file() and (path / "index").is_dir()
+    return True
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """An opened bundle."""
+    """An opened bundle. `path` is where it was read; `asked`, what was asked for: the same but during a swap."""
 
     path: Path
     manifest: Manifest
+    asked: Path
 
     @classmethod
     def open(cls, path: str | Path, *, verify: bool | None = None) -> Bundle:
@@ -86,14 +102,18 @@ class Bundle:
 
         Raises ForeignBundle, NewerBundle, DamagedBundle, or BundleError where there is nothing.
         """
-        path = Path(path)
-        if not path.exists() and resting(path).exists():
-            path = resting(path)
+        asked = Path(path)
+        return steadily(asked, lambda place: cls.read(place, asked, verify=verify))
+
+    @classmethod
+    def read(cls, path: Path, asked: Path, *, verify: bool | None = None) -> Bundle:
+        """`open` without a care for swaps: for those who read more than the bundle itself in one `steadily`."""
         if not path.is_dir():
             raise BundleError(f"no bundle at {path}: a folder made by `rewrite learn LOG --out {path}` is wanted")
-        bundle = cls(path, _manifest(path))
-        total = sum(int(file["bytes"]) for file in bundle.manifest.files.values())
+        bundle = cls(path, _manifest(path), asked)
+        total = sum(file["bytes"] for file in bundle.manifest.files.values())
         bundle.check(digests=total <= DIGESTED_BYTES if verify is None else verify)
+        Overrides.load(path)
         return bundle
 
     def check(self, *, digests: bool) -> None:
@@ -116,20 +136,27 @@ class Bundle:
 
     def edit(self, change: Mapping[str, Any] | None = None, **edits: str | tuple[str, str]) -> Overrides:
         """Applies `pin=(source, target)`, `block=source` or `clear=source` (canonical) and keeps the result."""
-        with locked(self.path, "edit", wait=True):
-            overrides = self.overrides
+        path = real(self.asked)
+        with locked(path, "edit", wait=True):
+            restore(path)
+            overrides = Overrides.load(path)
             for verb, value in {**(change or {}), **edits}.items():
                 overrides = getattr(overrides, verb)(*([value] if isinstance(value, str) else value))
-            overrides.save(self.path)
+            overrides.save(path)
         return overrides
 
     def rewrites(self, name: str = "rewrites") -> Iterator[dict[str, Any]]:
         """The rows of a table of the bundle (`rewrites`, `candidates`, `requests`, ...), streamed."""
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        with pq.ParquetFile(self.path / f"{name}.parquet") as table:
-            for batch in table.iter_batches(10_000):
-                yield from batch.to_pylist()
+        path = self.path / f"{name}.parquet"
+        try:
+            with pq.ParquetFile(path) as table:
+                for batch in table.iter_batches(10_000):
+                    yield from batch.to_pylist()
+        except (OSError, pa.ArrowException) as error:
+            raise DamagedBundle(f"{path} cannot be read: {error}. {REMEDY}") from error
 
 
 def _manifest(path: Path) -> Manifest:
@@ -140,19 +167,25 @@ def _manifest(path: Path) -> Manifest:
         raise ForeignBundle(
             f"{path} holds no {MANIFEST}: a folder made by `rewrite learn` is wanted"
         ) from error
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise DamagedBundle(f"{file} is not readable: {error}. {REMEDY}") from error
     if not isinstance(raw, dict) or raw.get("format") != FORMAT:
         raise ForeignBundle(f"{file} is not the manifest of a {FORMAT}: a folder made by `rewrite learn` is wanted")
-    if not isinstance(raw.get("version"), int) or raw["version"] > VERSION:
+    if isinstance(raw.get("version"), int) and raw["version"] > VERSION:
         raise NewerBundle(
-            f"{path} is in bundle format {raw.get('version')}, this is reprise-rewrite {software_version()}, which"
+            f"{path} is in bundle format {raw['version']}, this is reprise-rewrite {software_version()}, which"
             f" reads up to {VERSION}: upgrade reprise-rewrite, or learn the bundle again with this version"
         )
     missing = sorted({field.name for field in fields(Manifest)} - set(raw))
     if missing:
         raise DamagedBundle(f"{file} lacks {missing[0]!r}. {REMEDY}")
+    if raw.pop("sha256", None) != _digest_of(raw):
+        raise DamagedBundle(f"{file} is not as it was written: its digest is another. {REMEDY}")
     return Manifest(**{field.name: raw[field.name] for field in fields(Manifest)})
+
+
+def _digest_of(raw: Mapping[str, Any]) -> str:
+    return sha256(json.dumps(raw, sort_keys=True).encode()).hexdigest()
 
 
 def _digest(path: Path) -> str:

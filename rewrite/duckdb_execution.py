@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
-from multiprocessing import get_context
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context, parent_process
 from pathlib import Path
+from threading import Thread
 from typing import Any, TypeVar
 
 import duckdb
@@ -51,7 +54,10 @@ class DuckDBExecution(Execution):
         self._workers = workers or Workers(1)
         self._answers = 0
         for table in sorted(folder.glob("*.parquet")):
-            self._register(table.stem)
+            try:
+                self._register(table.stem)
+            except duckdb.Error:  # cut short when the machine went down: it is made again
+                table.unlink()
 
     def close(self) -> None:
         """Ends the connection; the tables stay."""
@@ -149,7 +155,9 @@ class Workers:
             yield from map(function, inputs)
             return
         if self._pool is None:
-            self._pool = ProcessPoolExecutor(self.count, mp_context=get_context("spawn"))
+            self._pool = ProcessPoolExecutor(
+                self.count, mp_context=get_context("spawn"), initializer=_live_and_die_with_the_job
+            )
         running: deque[Future[Any]] = deque()
         try:
             for each in inputs:
@@ -158,6 +166,11 @@ class Workers:
                     yield running.popleft().result()
             while running:
                 yield running.popleft().result()
+        except BrokenProcessPool as error:
+            raise LearnError(
+                f"a worker process ended abruptly ({error}); most often the memory gave out. Give fewer workers, and"
+                " run the same command again: it goes on from the last finished stage"
+            ) from error
         finally:
             for future in running:
                 future.cancel()
@@ -166,6 +179,19 @@ class Workers:
         """Ends the processes."""
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _live_and_die_with_the_job() -> None:
+    """Begins each worker: Ctrl-C, which reaches them all, is for the job to answer; a killed job leaves no orphans."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=_end_after_the_job, daemon=True).start()
+
+
+def _end_after_the_job() -> None:
+    job = parent_process()
+    if job is not None:
+        job.join()
+        os._exit(1)
 
 
 def _whole_groups(path: Path, key: str) -> Iterator[pa.RecordBatch]:

@@ -30,6 +30,7 @@ from rewrite.decision import Action, Alternative, Decision, Reason, Source, rewr
 from rewrite.errors import BundleError, DamagedBundle
 from rewrite.guards import layer_guard
 from rewrite.nearest import NearestModel
+from rewrite.publish import steadily
 from rewrite.serving import FAILING, GOOD, PUBLIC, ServingArrays
 
 #: Longer requests are not looked up: the mining job stores none.
@@ -74,7 +75,11 @@ class RewriteEngine:
         cls, path: str | Path, *, config: EngineConfig | None = None, verify: bool | None = None
     ) -> RewriteEngine:
         """Opens a bundle: its arrays are mapped, not read. `verify` as in `Bundle.open`. Raises BundleError."""
-        bundle = Bundle.open(path, verify=verify)
+        asked = Path(path)
+        return steadily(asked, lambda place: cls._of(Bundle.read(place, asked, verify=verify), config))
+
+    @classmethod
+    def _of(cls, bundle: Bundle, config: EngineConfig | None) -> RewriteEngine:
         try:
             return cls(bundle, ServingArrays.load(bundle.path / "index"), config)
         except BundleError:
@@ -88,7 +93,7 @@ class RewriteEngine:
         try:
             return self._decide(text, user_id, begun)
         except Exception as error:
-            said = text if isinstance(text, str) else str(text)
+            said = text if isinstance(text, str) else _as_text(text)
             fault = f"{type(error).__name__}: {error}"
             return Decision(Action.PASS, said, said, Reason.FAULT, evidence={"fault": fault})
 
@@ -240,6 +245,13 @@ class RewriteEngine:
     def _alternative(self, candidate: Candidate) -> Alternative:
         source = Source.PERSONAL if candidate.layer is Layer.PERSONAL else Source.GLOBAL
         return Alternative(self._arrays.surface(candidate.row), source, round(candidate.similarity, 4))
+
+
+def _as_text(odd: object) -> str:
+    try:
+        return str(odd)
+    except Exception:  # an object that cannot even say what it is
+        return object.__repr__(odd)
 
 
 def _passed(text: str, reason: Reason) -> Decision:

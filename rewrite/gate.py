@@ -2,18 +2,20 @@
 
 Two arms for a source u. *Left alone*, it succeeds with the probability theta_u that its own turns show. *Rewritten*
 to j, it succeeds if j is what its speaker wanted and j works: theta_uj = f_uj * theta_j, where f_uj is the share of
-u's eventually successful goals that ended in j,
+u's goals that ended in j,
 
-    f_uj = N[u,j] R[j,success] / sum_k N[u,k] R[k,success],
+    f_uj = N[u,j] R[j,success] / (sum_k N[u,k] R[k,success] + sum_k N[u,k] e_k),
 
-u's own successes being among the k: whoever was content with u did not want j. All evidence is counted with a cap per
+u's own successes being among the k, since whoever was content with u did not want j, and e_k being the probability of
+going on from k to a text that too few users went on to: those who did so did not want j either. All evidence is counted with a cap per
 user. With Jeffreys intervals (Brown, Cai & DasGupta, "Interval Estimation for a Binomial Proportion", 2001, sec. 4.3),
 
     rewrite  iff  lower(f_uj) * lower(theta_j) > upper(theta_u) + margin  and  >= rewritten_floor,
 
 and at least `min_users` distinct users said u, said j and took every hop of the way. The floor is there because a wrong
-rewrite costs more than a missed one: where three targets share a source's goals, each is better than failing always. Where the rewrite has been live
-long enough, what happened to it (`served`) takes the place of the product: that is the very thing to be known.
+rewrite costs more than a missed one: where three targets share a source's goals, each is better than failing always.
+Where the rewrite has been live long enough, what happened to it (`served`) takes the place of the product: that is the
+very thing to be known.
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ from rewrite.config import GateConfig
 
 #: Turns (capped) that a rewrite must have been live for before its own record replaces the estimate.
 LIVE_TURNS = 10.0
+#: One-sided; some three users who all agree, or eight of ten.
+SETTLED_CONFIDENCE = 0.95
 
 
 class GateReason(StrEnum):
@@ -38,6 +42,7 @@ class GateReason(StrEnum):
     GOOD_ALREADY = "good_already"
     NOT_BETTER = "not_better"
     OFTEN_WRONG = "often_wrong"
+    OTHER_GOAL = "other_goal"  # too few users for words that may as well be another wish
     GUARDED = "guarded"
     FAILED_LIVE = "failed_live"
 
@@ -53,7 +58,7 @@ class Evidence:
     target_turns: float
     target_success: float
     route_users: int
-    goals: float  # the source's eventually successful goals, in turns
+    goals: float  # the source's goals that ended in success or elsewhere, in turns
     share: float  # f_uj
     served_turns: float = 0.0
     served_success: float = 0.0
@@ -108,6 +113,18 @@ def judge(evidence: Evidence, config: GateConfig) -> Verdict:
     return Verdict(
         _reason(seen, config, alone_upper, rewritten_lower, live), alone, alone_upper, rewritten, rewritten_lower
     )
+
+
+def settled(evidence: Evidence) -> bool:
+    """Whether the users behind a pair, one voice each, show that most of them meant its target; or it was live.
+
+    Asked of pairs whose words would fit a second wish as well as a second try (`guards.strays`), with a confidence of
+    its own: a gate may be opened for small logs, but one user who moves on to another wish proves nothing.
+    """
+    if evidence.served_turns >= LIVE_TURNS:
+        return True
+    voices = min(evidence.goals, float(evidence.source_users))
+    return bool(lower_bound(evidence.share * voices, voices, SETTLED_CONFIDENCE) > 0.5)
 
 
 def _reason(seen: Evidence, config: GateConfig, alone_upper: float, rewritten_lower: float, live: bool) -> GateReason:

@@ -1,115 +1,27 @@
 """Deterministic guards: a rewrite must never flip or exchange a meaning, whatever the statistics say.
 
-All texts are canonical. The words are English; a team adds its own language's by passing other `Contrasts`.
+All texts are canonical. The words are English (`rewrite.contrasts`, `rewrite.spoken`); a team adds its own
+language's by passing other `Contrasts`.
 
 * `exchanges_meaning`: one word of a set of contrasts gives way to another (on / off, monday / tuesday), or a
   negation appears or disappears.
+* `loses_value`: a value from a closed set (a day, a direction, a room) was said and is gone.
 * `changes_numbers`: a number that was said is missing or another one.
 * `changes_words`: a word that was understood is replaced or dropped, or a word with content is added.
+
+`strays` is no guard but a question to the gate: such a pair may be a second wish instead of a second try.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Callable, Sequence
 
-from rapidfuzz.distance import Levenshtein
+from rapidfuzz.distance import Indel, Levenshtein
 
+from dialogue.similarity import sound_key
+from rewrite.contrasts import ENGLISH, Contrasts
 from rewrite.decision import Reason
-
-
-@dataclass(frozen=True)
-class Contrasts:
-    """Sets of sides that exclude each other; each side is a string of words that mean the same."""
-
-    sets: tuple[tuple[str, ...], ...]
-    negations: frozenset[str]
-
-    def sides(self, words: Iterable[str]) -> frozenset[tuple[int, int]]:
-        """The (set, side) of every word that belongs to one."""
-        return frozenset(side for word in words for side in self._sides.get(word, ()))
-
-    @property
-    def _sides(self) -> dict[str, tuple[tuple[int, int], ...]]:
-        return _sides_by_word(self.sets)
-
-    def negated(self, words: Iterable[str]) -> bool:
-        """Whether the words hold an odd number of negations."""
-        return sum(word in self.negations or word.endswith("n't") for word in words) % 2 == 1
-
-
-@lru_cache(maxsize=8)
-def _sides_by_word(sets: tuple[tuple[str, ...], ...]) -> dict[str, tuple[tuple[int, int], ...]]:
-    found: dict[str, tuple[tuple[int, int], ...]] = {}
-    for number, sides in enumerate(sets):
-        for side, words in enumerate(sides):
-            for word in words.split():
-                found[word] = (*found.get(word, ()), (number, side))
-    return found
-
-
-ENGLISH = Contrasts(
-    sets=(
-        ("on enable activate", "off disable deactivate"),
-        ("up increase raise higher louder brighter warmer hotter maximum",
-         "down decrease reduce lower quieter softer dimmer cooler colder minimum"),
-        ("open", "close shut"),
-        ("lock locked arm", "unlock unlocked disarm"),
-        ("start begin resume continue", "stop end quit pause cancel"),
-        ("play", "stop pause"),
-        ("mute silence", "unmute"),
-        ("add insert include", "remove delete erase exclude"),
-        ("create make new", "remove delete erase"),
-        ("set", "cancel delete unset"),
-        ("show", "hide"),
-        ("accept answer", "decline reject ignore"),
-        ("connect", "disconnect"),
-        ("follow", "unfollow"), ("like", "dislike unlike"), ("subscribe", "unsubscribe"),
-        ("more", "less fewer"), ("most", "least"), ("before", "after"), ("next", "previous last"),
-        ("first", "last"), ("forward", "back backward rewind"), ("with", "without"),
-        ("arrive arriving arrival", "leave leaving depart departing departure"), ("from", "to"),
-        ("yes yeah yep", "no nope"), ("right correct", "wrong incorrect"), ("left", "right"),
-        ("buy purchase", "sell"), ("send", "receive"), ("text message", "call phone"),
-        ("always", "never"), ("all everything", "none nothing"), ("cheap inexpensive", "expensive", "moderate"),
-        ("hot", "cold"), ("good best", "bad worst"), ("true", "false"), ("in inside", "out outside"),
-        ("morning", "afternoon", "evening", "night", "noon", "midnight"), ("am", "pm"),
-        ("yesterday", "today", "tonight", "tomorrow"),
-        ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"),
-        ("january", "february", "march", "april", "may", "june", "july", "august", "september", "october",
-         "november", "december"),
-        ("second seconds", "minute minutes", "hour hours", "day days", "week weeks", "month months", "year years"),
-        ("north northern", "south southern", "east eastern", "west western", "centre center central"),
-        ("red", "orange", "yellow", "green", "blue", "purple violet", "pink", "white", "black", "brown", "gray grey"),
-        ("celsius", "fahrenheit"),
-        ("mom mum mother mama", "dad father papa", "brother", "sister", "wife", "husband", "son", "daughter",
-         "grandma grandmother", "grandpa grandfather", "aunt", "uncle"),
-        ("he him his", "she her hers"),
-        ("kitchen", "bedroom", "bathroom", "garage", "hallway", "basement", "attic", "office", "nursery", "patio"),
-    ),
-    negations=frozenset("not no never without cannot don't dont neither nor nothing none except".split()),
-)  # fmt: skip
-
-_UNITS = {
-    word: value
-    for value, word in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen"
-        " seventeen eighteen nineteen".split()
-    )
-}
-_TENS = {
-    word: 10 * (2 + place)
-    for place, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split())
-}
-_ORDINALS = {
-    word: 1 + place
-    for place, word in enumerate("first second third fourth fifth sixth seventh eighth ninth tenth".split())
-}
-_SCALES = {"hundred": 100, "thousand": 1_000, "million": 1_000_000}
-_QUANTITIES = {"half": "1/2", "quarter": "1/4", "double": "x2", "twice": "x2", "once": "x1", "triple": "x3"}
-_DIGITS = re.compile(r"\d")
-_ORDINAL_DIGITS = re.compile(r"(\d+)(?:st|nd|rd|th)")
+from rewrite.spoken import numbers, spoken_words
 
 #: Words without content of their own: they may come and go between two forms of one request.
 FILLERS = frozenset(
@@ -117,52 +29,12 @@ FILLERS = frozenset(
     " hey ok okay and so then well that this".split()
 )
 
-def numbers(words: Sequence[str]) -> tuple[str, ...]:
-    """The numbers that the words say, in order: "twenty five percent at 7:30" -> ("25", "7:30")."""
-    found: list[str] = []
-    run: list[str] = []
-    for word in [*words, ""]:
-        if word in _UNITS or word in _TENS or (word in _SCALES and run) or (word == "and" and run[-1:] == ["hundred"]):
-            run.append(word)
-            continue
-        found += _spoken(run)
-        run = []
-        if word in _ORDINALS and word != "second":
-            found.append(f"{_ORDINALS[word]}th")
-        elif word in _QUANTITIES:
-            found.append(_QUANTITIES[word])
-        elif match := _ORDINAL_DIGITS.fullmatch(word):
-            found.append(f"{match[1]}th")
-        elif _DIGITS.search(word):
-            found.append(word.removesuffix(".0").removesuffix(":00"))
-    return tuple(found)
+#: Least likeness, in letters or in sounds, of an unknown word and the known one that takes its place. High, because an
+#: unknown word may be a name that nobody said before: "silk" and "milk" are 0.75 alike, "imagin" and "imagine" 0.92.
+LEAST_ALIKE = 0.8
 
-
-def _spoken(run: Sequence[str]) -> list[str]:
-    """The numbers in a run of number words; a word that cannot go on the number before it begins a new one."""
-    found: list[str] = []
-    total, current, room = 0, -1, 0
-    for word in run:
-        if word == "and":
-            continue
-        if word in _SCALES:
-            scale = _SCALES[word]
-            if scale == 100:
-                current, room = max(current, 1) * 100, 100
-            else:
-                total, current, room = total + max(current, 1) * scale, 0, scale
-            continue
-        value = _UNITS.get(word, _TENS.get(word, 0))
-        if current >= 0 and value < room and value > 0:
-            current += value
-        else:
-            if current >= 0:
-                found.append(str(total + current))
-            total, current = 0, value
-        room = 10 if word in _TENS else (0 if word in _UNITS else room)
-    if current >= 0:
-        found.append(str(total + current))
-    return found
+#: Least likeness, the mean of both, of whatever two texts do not share: stricter, as here every word may be known.
+LEAST_ALIKE_APART = 0.5
 
 
 def exchanges_meaning(source: Sequence[str], target: Sequence[str], contrasts: Contrasts = ENGLISH) -> bool:
@@ -172,6 +44,34 @@ def exchanges_meaning(source: Sequence[str], target: Sequence[str], contrasts: C
     said, proposed = contrasts.sides(source), contrasts.sides(target)
     lost, gained = {number for number, _ in said - proposed}, {number for number, _ in proposed - said}
     return bool(lost & gained)
+
+
+def loses_value(source: Sequence[str], target: Sequence[str], contrasts: Contrasts = ENGLISH) -> bool:
+    """Whether a value from a closed set was said and is gone: what is left is a broader request.
+
+    Not where it went into another word ("west life", "westlife").
+    """
+    kept = contrasts.said_values(target)
+    lost = {term for side, term in contrasts.said_values(source).items() if side not in kept}
+    return any(not any(part in word for word in target for part in term.split("_")) for term in lost)
+
+
+def strays(source: str, target: str) -> bool:
+    """Whether content came or went that cannot have been misheard for one another: unlike, or of another length.
+
+    "play maj and dragons" -> "play imagine dragons" does not stray. "turn on the lamp" -> "turn on the light" does, and
+    so do "a thai place" -> "a greek place" and "play" -> "play jazz". Words alone cannot tell a second try from a
+    second wish there: evidence must.
+    """
+    said, proposed = source.split(), target.split()
+    gone = [word for word in said if word not in proposed]
+    came = [word for word in proposed if word not in said]
+    if all(word in FILLERS for word in gone + came):
+        return False
+    one, other = "".join(gone), "".join(came)
+    sounds = Indel.normalized_similarity(sound_key(" ".join(gone)), sound_key(" ".join(came)))
+    alike = (Indel.normalized_similarity(one, other) + sounds) / 2
+    return alike < LEAST_ALIKE_APART or 2 * min(len(one), len(other)) < max(len(one), len(other))
 
 
 def changes_numbers(source: Sequence[str], target: Sequence[str], *, may_add: bool) -> bool:
@@ -188,8 +88,10 @@ def changes_words(
     """Whether the target replaces or drops words that were understood, or (unless `may_add`) adds words of content.
 
     A known word, one that some working request holds, was understood: its neighbour in sound is another request.
-    So only unknown words and fillers give way, and words of content come only where an unknown word stood.
+    So only unknown words and fillers give way, and words of content come only where an unknown word like them stood.
+    Where nothing of the kind happened ("okay thank you" -> "thank you") there was nothing to repair.
     """
+    repaired = False
     for change in Levenshtein.opcodes(source, target):
         said = source[change.src_start : change.src_end]
         proposed = target[change.dest_start : change.dest_end]
@@ -201,26 +103,37 @@ def changes_words(
         adds = any(word not in FILLERS for word in proposed)
         if adds and not misheard and not (may_add and change.tag == "insert"):
             return True
-    return False
+        if adds and misheard and _unlike("".join(said), "".join(proposed)):
+            return True
+        repaired |= adds
+    return not repaired and list(source) != list(target)
+
+
+def _unlike(said: str, meant: str) -> bool:
+    """Whether neither letters nor sounds are near enough for one to be misheard as the other ("tacoma", "seattle")."""
+    letters = Indel.normalized_similarity(said, meant)
+    return max(letters, Indel.normalized_similarity(sound_key(said), sound_key(meant))) < LEAST_ALIKE
 
 
 def table_guard(source: str, target: str) -> Reason | None:
     """The guard of a pair that many users' corrections support: None, or why it is refused all the same."""
-    said, proposed = source.split(), target.split()
+    said, proposed = spoken_words(source), spoken_words(target)
     if exchanges_meaning(said, proposed):
         return Reason.GUARD_POLARITY
     if changes_numbers(said, proposed, may_add=True):
         return Reason.GUARD_NUMBER
+    if loses_value(said, proposed):
+        return Reason.GUARD_WORD
     return None
 
 
 def layer_guard(source: str, target: str, known: Callable[[str], bool], *, may_add: bool) -> Reason | None:
     """The guard of a candidate that is merely near: None, or why it is refused."""
-    said, proposed = source.split(), target.split()
-    if exchanges_meaning(said, proposed) or ENGLISH.sides(proposed) - ENGLISH.sides(said):
+    said, proposed = spoken_words(source), spoken_words(target)
+    if exchanges_meaning(said, proposed) or ENGLISH.opposites(proposed) - ENGLISH.opposites(said):
         return Reason.GUARD_POLARITY  # nothing near is so sure that a side may come in that was not said
     if changes_numbers(said, proposed, may_add=False):
         return Reason.GUARD_NUMBER
-    if changes_words(said, proposed, known, may_add=may_add):
+    if changes_words(source.split(), target.split(), known, may_add=may_add):
         return Reason.GUARD_WORD
     return None

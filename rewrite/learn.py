@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import errno
+import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -18,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dialogue.blocks import log_files
 from dialogue.canonical import Canonicaliser
 from dialogue.errors import TooManyRejects
 from dialogue.outcomes import OutcomeModel
@@ -28,7 +30,7 @@ from rephrase_detection import LexicalDetector, RephraseDetector
 from retrieval import HistoryEntry
 from rewrite import stages
 from rewrite.attempts import ATTEMPT_SCHEMA, AttemptFinder
-from rewrite.bundle import Bundle, software_version, write_manifest
+from rewrite.bundle import Bundle, is_ours, software_version, write_manifest
 from rewrite.config import GateConfig, LearnConfig
 from rewrite.duckdb_execution import DuckDBExecution, Workers
 from rewrite.errors import BundleError, ForeignBundle, LearnError, TargetError
@@ -46,7 +48,7 @@ from rewrite.mining import (
 )
 from rewrite.overrides import Overrides
 from rewrite.progress import Progress
-from rewrite.publish import draft_of, locked, swap_in
+from rewrite.publish import DISK_FULL, draft_of, locked, real, restore, swap_in, write_beside
 from rewrite.serving import FAILING, GOOD, PUBLIC, Correction, TableEntry, build_serving
 
 #: Turns whose probability of success is below this count as failing in summaries.
@@ -114,14 +116,14 @@ def learn(
     A person's pins and blocks are kept from the bundle at `out` and from `previous`, whose other rewrites are carried
     over where these logs do not speak of them. A killed job goes on where it was when it is called again.
     """
-    out = Path(os.path.abspath(out))
+    out = real(out)
     config, progress = config or LearnConfig(), progress or Progress()
     earlier = Bundle.open(previous) if previous is not None else None
     paths = [logs] if isinstance(logs, str | os.PathLike) else list(logs)
     canonical = Canonicaliser(config.text.wake_words, config.text.politeness)
     _refuse_foreign(out)
-    with locked(out, "learn"), _disk_space(out), _working_on(out, paths, config, detector) as run:
-        rejects = out.with_name(out.name + ".rejects.jsonl")
+    with _disk_space(out), locked(out, "learn"), _working_on(out, paths, config, detector, earlier) as run:
+        rejects = _rejects_of(out)
         report = read_turns(run, paths, canonical, config, rejects, progress)
         boundary, gaps = cut(run, config, progress)
         find_attempts(run, boundary, detector or LexicalDetector(), progress)
@@ -172,16 +174,17 @@ def read_turns(
         with progress.stage("reading", reader.bytes_total) as stage:
             batches = reader.map(partial(turn_batch, canonical=canonical), imap=run.workers.map)
             run.tables.write("turns", _told(batches, lambda: stage.at(reader.bytes_read)), TURN_SCHEMA)
-        note.write_text(json.dumps(asdict(reader.report)), encoding="utf-8")
+        write_beside(note, json.dumps(asdict(reader.report)).encode())
     if not note.exists():  # killed between the table and its note
         run.tables.drop("turns")
         return read_turns(run, paths, canonical, config, rejects, progress)
     report = ReadReport(**json.loads(note.read_text(encoding="utf-8")))
-    run.tables.query("duplicates", stages.duplicates())
-    again = int(str(run.tables.one("SELECT CAST(coalesce(sum(records - 1), 0) AS BIGINT) FROM duplicates")[0]))
-    if again:
-        report = _without_duplicates(run.tables, report, again, rejects, config.log.reject_limit)
-    run.tables.query("ordered", stages.ordered(again > 0))
+    with progress.stage("putting the turns in order"):
+        run.tables.query("duplicates", stages.duplicates())
+        again = int(str(run.tables.one("SELECT CAST(coalesce(sum(records - 1), 0) AS BIGINT) FROM duplicates")[0]))
+        if again:
+            report = _without_duplicates(run.tables, report, again, rejects, config.log.reject_limit)
+        run.tables.query("ordered", stages.ordered(again > 0))
     return report
 
 
@@ -376,11 +379,22 @@ class _Run:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _working_on(out: Path, paths: list[PathLike], config: LearnConfig, detector: RephraseDetector | None) -> _Run:
+def _working_on(
+    out: Path,
+    paths: list[PathLike],
+    config: LearnConfig,
+    detector: RephraseDetector | None,
+    earlier: Bundle | None,
+) -> _Run:
     """The work folder beside `out`, emptied unless it belongs to the very same job."""
+    with locked(out, "edit", wait=True):
+        restore(out)
+        Overrides.load(out)  # a person's word that cannot be read is told now, not after the work
+    for leftover in out.parent.glob(f".{glob.escape(_rejects_of(out).name)}.*.partial"):
+        leftover.unlink(missing_ok=True)  # of a killed reading
     folder = out.with_name(out.name + ".work")
     name = folder / "job.json"
-    job = _job(paths, config, detector)
+    job = _job(out, paths, config, detector, earlier)
     if not name.exists() or name.read_text(encoding="utf-8") != job:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -388,14 +402,21 @@ def _working_on(out: Path, paths: list[PathLike], config: LearnConfig, detector:
     return _Run(folder, config)
 
 
-def _job(paths: list[PathLike], config: LearnConfig, detector: RephraseDetector | None) -> str:
-    """What makes two jobs the same: the files as they are, the parameters, the detector and the software."""
-    files = [file for path in paths for file in _files(Path(path))]
+def _job(
+    out: Path,
+    paths: list[PathLike],
+    config: LearnConfig,
+    detector: RephraseDetector | None,
+    earlier: Bundle | None,
+) -> str:
+    """What makes two jobs the same: the files as they are, the earlier bundle, parameters, detector and software."""
+    files = [file for path in paths for file in log_files(Path(path), _rejects_of(out))]
     parameters = config.as_dict()
     del parameters["resources"]
     told = {
         "files": [[str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns] for file in files],
         "parameters": parameters,
+        "previous": asdict(earlier.manifest) if earlier else None,
         "detector": repr(detector or LexicalDetector()),
         "software": software_version(),
         "code": _code_digest(),
@@ -403,13 +424,15 @@ def _job(paths: list[PathLike], config: LearnConfig, detector: RephraseDetector 
     return json.dumps(told, indent=1)
 
 
-def _files(path: Path) -> list[Path]:
-    return sorted(path.iterdir()) if path.is_dir() else [path] if path.exists() else []
+def _rejects_of(out: Path) -> Path:
+    return out.with_name(out.name + ".rejects.jsonl")
 
 
 def _code_digest() -> str:
-    """Of the SQL and the schemas: a job begun by another version of the code is not gone on with."""
-    texts = [Path(stages.__file__), Path(__file__), Path(str(Path(__file__).with_name("attempts.py")))]
+    """Of all our code: a job begun by another version of it is not gone on with."""
+    house = Path(__file__).parent.parent
+    packages = ("dialogue", "markov", "rephrase_detection", "retrieval", "rewrite")
+    texts = [path for package in packages for path in sorted((house / package).rglob("*.py"))]
     return hashlib.sha256(b"".join(path.read_bytes() for path in texts)).hexdigest()
 
 
@@ -419,10 +442,17 @@ def _refuse_foreign(out: Path) -> None:
             Bundle.open(out, verify=False)
         except ForeignBundle as error:
             raise TargetError(f"{out} exists and is no bundle: choose another --out, or empty it first") from error
-        except BundleError:
-            return  # a bundle past use: it may be learned anew
+        except BundleError as error:  # a bundle past use may be learned anew
+            if not is_ours(out):
+                raise TargetError(f"{out} exists and is no bundle: choose another --out, or empty it first") from error
     elif out.exists() and not out.is_dir():
         raise TargetError(f"{out} is a file: give a folder that is a bundle or does not exist yet as --out")
+    if os.path.ismount(out):
+        raise TargetError(f"{out} is a mount point, which cannot be replaced: give a folder inside it as --out")
+
+
+#: What libraries say that drop the number of the error: pyarrow, and numpy where it writes an array.
+_FULL_DISK = re.compile(r"No space left|File too large|Disk quota|\d+ requested and \d+ written")
 
 
 class _disk_space:
@@ -435,7 +465,7 @@ class _disk_space:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OSError) and (error.errno == errno.ENOSPC or "No space left" in str(error)):
+        if isinstance(error, OSError) and (error.errno in DISK_FULL or _FULL_DISK.search(str(error))):
             raise LearnError(
                 f"no space left on the disk of {self.out.parent}: {error}. The bundle at {self.out} is as it was. Free"
                 " some space and run the same command again: it goes on from the last finished stage"
@@ -617,6 +647,7 @@ def _rows(tables: Execution, name: str) -> int:
 
 def _publish(draft: Path, out: Path, earlier: Bundle | None, progress: Progress) -> None:
     with progress.stage("publishing"), locked(out, "edit", wait=True):
+        restore(out)
         overrides = Overrides.load(out)
         if earlier is not None:
             overrides = overrides.over(earlier.overrides)
@@ -633,4 +664,9 @@ def _summary(out: Path, facts: LogFacts, candidates: list[Candidate]) -> Summary
 
 
 def _iso(seconds: float | None) -> str | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    if seconds is None:
+        return None
+    try:
+        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
+    except (ValueError, OverflowError, OSError):  # before the year 1
+        return f"{seconds:.3f} s since 1970"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,8 +15,8 @@ from markov import AbsorbingChain, Counts, Edges, Reformulation
 from rewrite.config import GateConfig
 from rewrite.decision import rewrite_id
 from rewrite.execution import MICRO
-from rewrite.gate import Evidence, GateReason, Verdict, judge, lower_bound, upper_bound
-from rewrite.guards import table_guard
+from rewrite.gate import Evidence, GateReason, Verdict, judge, lower_bound, settled, upper_bound
+from rewrite.guards import strays, table_guard
 
 #: Targets of each source that are put to the gate, the best first.
 TARGETS_TRIED = 3
@@ -69,16 +70,31 @@ def judge_all(chain: AbsorbingChain, states: pa.Table, served: pa.Table, gate: G
     Of sources in a component of more than LARGE_COMPONENT states, only those that could be kept.
     """
     live = {(row["said"], row["rewrite"]): row for row in served.to_pylist()}
-    sources = _searched(chain, states, {source for source, _ in live}, gate)
+    reached = chain.solution.success + elsewhere(chain, states)
+    sources = _searched(chain, states, reached, {source for source, _ in live}, gate)
     found = chain.reformulations(sources, k=TARGETS_TRIED, min_users=gate.min_users)
-    columns = {name: states[name].to_numpy() for name in ("users", "weight", "success")}
+    columns = {name: states[name].to_numpy() for name in ("users", "weight", "success")} | {"reached": reached}
     spoken = {state for each in found for state in (each.source, each.target)}
     rows = {str(state): _row(columns, chain.index(state)) for state in spoken}
     return [_candidate(each, rows, live, gate) for each in found]
 
 
+def elsewhere(chain: AbsorbingChain, states: pa.Table) -> NDArray[np.float64]:
+    """P(going on to a text that too few users went on to) from each state [states] float64.
+
+    Such steps are no hops, but their speakers meant something, and it was not the target: without them, a target that
+    seven of sixty went on to would seem to be what all meant, only because the others went fifty-three ways.
+    """
+    counts = chain.counts
+    gone = states["moved_on"].to_numpy() / MICRO
+    hopped = np.bincount(counts.edges.source, counts.edges.weight, len(counts.states))
+    lost = np.minimum(np.maximum(gone - hopped, 0.0), counts.failure)
+    ends = replace(counts, success=lost, failure=counts.success + counts.failure - lost)
+    return AbsorbingChain.from_counts(ends).solution.success
+
+
 def _searched(
-    chain: AbsorbingChain, states: pa.Table, live: Collection[str], gate: GateConfig
+    chain: AbsorbingChain, states: pa.Table, reached: NDArray[np.float64], live: Collection[str], gate: GateConfig
 ) -> list[str] | None:
     """The states to look for targets of; None for all. Left out are sources of large components that would not be kept
     even if all their goals ended in one target that never fails, and that are not live.
@@ -88,15 +104,15 @@ def _searched(
     if not large.any():
         return None
     weight, success = (states[name].to_numpy() / MICRO for name in ("weight", "success"))
-    goals = weight * chain.solution.success
+    goals = weight * reached
     best = lower_bound(goals, goals, gate.confidence)
     hopeful = best > upper_bound(success, weight, gate.confidence) + gate.margin
     names = zip(map(str, chain.states), (~large | hopeful).tolist(), strict=True)
     return [name for name, searched in names if searched or name in live]
 
 
-def _row(columns: Mapping[str, NDArray[np.int64]], number: int) -> dict[str, int]:
-    return {name: int(column[number]) for name, column in columns.items()}
+def _row(columns: Mapping[str, NDArray[Any]], number: int) -> dict[str, float]:
+    return {name: column[number].item() for name, column in columns.items()}
 
 
 def chosen(candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -113,31 +129,31 @@ def chosen(candidates: Sequence[Candidate]) -> list[Candidate]:
 
 def _candidate(
     found: Reformulation,
-    rows: Mapping[str, dict[str, int]],
+    rows: Mapping[str, dict[str, float]],
     live: Mapping[tuple[str, str], dict[str, int]],
     gate: GateConfig,
 ) -> Candidate:
     source, target = str(found.source), str(found.target)
     u, j, on = rows[source], rows[target], live.get((source, target), {})
     evidence = Evidence(
-        source_users=u["users"],
+        source_users=int(u["users"]),
         source_turns=u["weight"] / MICRO,
         source_success=u["success"] / MICRO,
-        target_users=j["users"],
+        target_users=int(j["users"]),
         target_turns=j["weight"] / MICRO,
         target_success=j["success"] / MICRO,
         route_users=found.support_users,
-        goals=u["weight"] / MICRO * found.source_success,
-        share=min(found.score / found.source_success, 1.0) if found.source_success else 0.0,
+        goals=u["weight"] / MICRO * u["reached"],
+        share=min(found.score / u["reached"], 1.0) if u["reached"] else 0.0,
         served_turns=on.get("weight", 0) / MICRO,
         served_success=on.get("success", 0) / MICRO,
     )
     verdict = judge(evidence, gate)
     guard = table_guard(source, target)
     if guard is not None and verdict.kept:
-        verdict = Verdict(
-            GateReason.GUARDED, verdict.alone, verdict.alone_upper, verdict.rewritten, verdict.rewritten_lower
-        )
+        verdict = replace(verdict, reason=GateReason.GUARDED)
+    elif verdict.kept and not settled(evidence) and strays(source, target):
+        verdict = replace(verdict, reason=GateReason.OTHER_GOAL)
     route = tuple(str(state) for state in found.route)
     return Candidate(source, target, verdict, evidence, found.score, route, found.support_turns, guard)
 

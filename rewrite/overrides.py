@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rewrite.errors import DamagedBundle
+from rewrite.errors import BundleError, DamagedBundle, NewerBundle
 from rewrite.publish import write_beside
 
 FILE = "overrides.json"
+VERSION = 1
 _REMEDY = "Mend it by hand, or delete it to drop all pins and blocks"
 
 
@@ -41,24 +42,47 @@ class Overrides:
 
     @classmethod
     def load(cls, bundle: Path) -> Overrides:
-        """The overrides of a bundle; none where it has no such file."""
+        """The overrides of a bundle; none where it has no such file. Raises DamagedBundle or NewerBundle."""
         path = bundle / FILE
         try:
             raw = json.loads(path.read_text(encoding="utf-8"))
-            pinned, blocked = raw["pinned"], raw["blocked"]
-            sound = all(isinstance(each, str) for each in [*pinned, *pinned.values(), *blocked])
         except FileNotFoundError:
             return cls()
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DamagedBundle(f"{path} is not readable: {error!r}. {_REMEDY}") from error
-        if not sound:
-            raise DamagedBundle(f"{path} holds something that is not a text. {_REMEDY}")
-        return cls(dict(pinned), frozenset(blocked))
+        except (ValueError, OSError, RecursionError) as error:
+            raise DamagedBundle(f"{path} is not readable: {error}. {_REMEDY}") from error
+        if isinstance(raw, dict) and isinstance(raw.get("version"), int) and raw["version"] > VERSION:
+            raise NewerBundle(
+                f"{path} is in version {raw['version']}, this program reads up to {VERSION}: upgrade reprise-rewrite"
+            )
+        if not _sound(raw):
+            raise DamagedBundle(
+                f'{path} is not what was written: {{"version": {VERSION}, "pinned": {{text: text}}, "blocked": [text]}}'
+                f" is wanted. {_REMEDY}"
+            )
+        return cls(dict(raw["pinned"]), frozenset(raw["blocked"]))
 
     def save(self, bundle: Path) -> None:
-        """Writes the file whole or not at all, readable and in order."""
-        raw = {"version": 1, "pinned": dict(sorted(self.pinned.items())), "blocked": sorted(self.blocked)}
-        write_beside(bundle / FILE, (json.dumps(raw, ensure_ascii=False, indent=1) + "\n").encode())
+        """Writes the file whole or not at all, readable and in order. Raises BundleError where that fails."""
+        raw = {"version": VERSION, "pinned": dict(sorted(self.pinned.items())), "blocked": sorted(self.blocked)}
+        try:
+            write_beside(bundle / FILE, (json.dumps(raw, ensure_ascii=False, indent=1) + "\n").encode())
+        except UnicodeEncodeError as error:
+            half = str(error.object)[error.start : error.end]
+            raise BundleError(f"a text holds {half!r}, which is half a character: give it in full") from error
+        except OSError as error:
+            raise BundleError(
+                f"{bundle / FILE} could not be written ({error.strerror or error}): it is as it was. Free some space or"
+                " mend the permissions, and try again"
+            ) from error
+
+
+def _sound(raw: object) -> bool:
+    if not isinstance(raw, dict):
+        return False
+    pinned, blocked = raw.get("pinned"), raw.get("blocked")
+    if not isinstance(pinned, dict) or not isinstance(blocked, list):
+        return False
+    return all(isinstance(each, str) for each in [*pinned, *pinned.values(), *blocked])
 
 
 def _without(pinned: Mapping[str, str], source: str) -> dict[str, str]:

@@ -71,7 +71,7 @@ def by_user() -> str:
     """A user's turns of one text, left alone."""
     return f"""
         SELECT user_id, said, count(*) AS turns, {_sum("success")} AS success, {_sum("ended_well")} AS ended_well,
-               max(timestamp) AS last_seen
+               {_sum("link")} AS moved_on, max(timestamp) AS last_seen
         FROM attempts WHERE {_COUNTED} GROUP BY user_id, said"""
 
 
@@ -81,7 +81,7 @@ def texts(gate: GateConfig) -> str:
     return f"""
         SELECT said, count(*) AS users, {_sum("turns")} AS turns, {_sum(f"{_capped(cap)} * {MICRO}")} AS weight,
                {_sum(f"success * {_share(cap)}")} AS success, {_sum(f"ended_well * {_share(cap)}")} AS ended_well,
-               max(last_seen) AS last_seen
+               {_sum(f"moved_on * {_share(cap)}")} AS moved_on, max(last_seen) AS last_seen
         FROM by_user GROUP BY said"""
 
 
@@ -107,7 +107,7 @@ def hops(gate: GateConfig) -> str:
 def states() -> str:
     """The texts at either end of a hop, in order."""
     return """
-        SELECT said, users, turns, weight, success, ended_well FROM texts
+        SELECT said, users, turns, weight, success, ended_well, moved_on FROM texts
         WHERE said IN (SELECT said FROM hops) OR said IN (SELECT next_said FROM hops) ORDER BY said"""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
+from rewrite import mining
 from rewrite.config import GateConfig
 from rewrite.decision import rewrite_id
 from rewrite.execution import MICRO
@@ -14,16 +15,17 @@ from rewrite.mining import REWRITE_SCHEMA, candidate_from_record, chain_of, chos
 GATE = GateConfig()
 
 
-def states(**rows: tuple[float, float, float]) -> pa.Table:
-    """name -> (turns, success, ended well), each user said everything once."""
+def states(**rows: tuple[float, ...]) -> pa.Table:
+    """name -> (turns, success, ended well, gone on, if that is more than the hops); each user said everything once."""
     names = sorted(rows)
     columns = {
         "said": pa.array([name.replace("_", " ") for name in names]),
         "users": pa.array([round(rows[name][0]) for name in names], pa.int64()),
         "turns": pa.array([round(rows[name][0]) for name in names], pa.int64()),
     }
-    for place, name in enumerate(("weight", "success", "ended_well")):
-        columns[name] = pa.array([round(rows[each][place] * MICRO) for each in names], pa.int64())
+    for place, name in enumerate(("weight", "success", "ended_well", "moved_on")):
+        figures = [(*rows[each], 0)[place] for each in names]
+        columns[name] = pa.array([round(figure * MICRO) for figure in figures], pa.int64())
     return pa.table(columns)
 
 
@@ -90,6 +92,15 @@ def test_goals_that_scatter_are_no_rewrite():
     assert {each.verdict.reason for each in candidates} == {GateReason.OFTEN_WRONG}
 
 
+def test_steps_that_too_few_users_took_speak_against_the_target():
+    # 100 fail, 60 say something else, 7 of these the same thing and 53 each another: 7 of 60 meant the target
+    table = states(play=(100, 0, 0, 60), jazz=(60, 57, 57))
+    (candidate,) = judge_all(chain_of(table, hops(("play", "jazz", 7))), table, NOT_SERVED, GATE)
+    assert candidate.evidence.share == pytest.approx(0.07 * 0.95 / (0.07 * 0.95 + 0.53))
+    assert candidate.evidence.goals == pytest.approx(100 * (0.07 * 0.95 + 0.53))
+    assert candidate.verdict.reason is GateReason.OFTEN_WRONG or not candidate.verdict.kept
+
+
 def test_its_own_record_beats_the_estimate():
     live = pa.table(
         {
@@ -102,6 +113,25 @@ def test_its_own_record_beats_the_estimate():
     (candidate,) = judge_all(chain_of(MAJ, TO_IMAGINE), MAJ, live, GATE)
     assert candidate.verdict.reason is GateReason.FAILED_LIVE
     assert candidate.verdict.rewritten == pytest.approx(0.2)
+
+
+def test_in_a_large_component_only_what_could_be_kept_is_searched(monkeypatch: pytest.MonkeyPatch):
+    table = states(once=(1, 0, 0), play_maj=(20, 1, 1), play_imagine_dragons=(60, 57, 57))
+    chain = chain_of(table, hops(("once", "play imagine dragons", 1), ("play maj", "play imagine dragons", 16)))
+    gate = GateConfig(min_users=1)
+    everything = judge_all(chain, table, NOT_SERVED, gate)
+    assert [each.source for each in everything] == ["once", "play maj"]
+    monkeypatch.setattr(mining, "LARGE_COMPONENT", 2)
+    assert judge_all(chain, table, NOT_SERVED, gate) == everything[1:]
+    live = pa.table(
+        {
+            "said": ["once"],
+            "rewrite": ["play imagine dragons"],
+            "weight": pa.array([30 * MICRO], pa.int64()),
+            "success": pa.array([27 * MICRO], pa.int64()),
+        }
+    )
+    assert [each.source for each in judge_all(chain, table, live, gate)] == ["once", "play maj"]
 
 
 def test_no_hops_make_no_chain():

@@ -1,0 +1,158 @@
+"""Words that exclude each other: where one gives way to the other, a request means something else.
+
+`ENGLISH` is what the guards use. The lists hold closed classes only (opposites, days, kinds of devices): names and
+titles are for evidence to tell apart. A word may have sides in several sets; exchanging is refused, adding is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+
+Side = tuple[int, int]  # (number of the set, number of the side)
+SidesByWord = dict[str, tuple[Side, ...]]
+
+
+@dataclass(frozen=True)
+class Contrasts:
+    """Sets of sides that exclude each other; each side is a string of words that mean the same, `_` joining two words.
+
+    `values` are sets whose words are also never dropped; `kinds` are sets of words so ordinary that they may come in
+    where an unknown word stood. The two words of a `neutral` pair have no side ("listen_to", "right_now").
+    """
+
+    sets: tuple[tuple[str, ...], ...]
+    negations: frozenset[str]
+    values: tuple[tuple[str, ...], ...] = ()
+    kinds: tuple[tuple[str, ...], ...] = ()
+    neutral: frozenset[str] = frozenset()
+
+    def sides(self, words: Sequence[str]) -> frozenset[Side]:
+        """The (set, side) of every word, and of every two adjacent words, that belongs to one."""
+        return self._found(words, self._sides)
+
+    def opposites(self, words: Sequence[str]) -> frozenset[Side]:
+        """The same without `kinds`."""
+        return self._found(words, self._opposites)
+
+    def said_values(self, words: Sequence[str]) -> dict[Side, str]:
+        """The values that the words hold, each with the term that says it."""
+        return {side: term for term in self._terms(words) for side in self._values.get(term, ())}
+
+    def negated(self, words: Sequence[str]) -> bool:
+        """Whether the words hold a negation; two are no affirmation ("no not that one")."""
+        return any(word in self.negations or word.endswith("n't") for word in words)
+
+    @cached_property
+    def _sides(self) -> SidesByWord:
+        return _sides_by_word(self.sets + self.values + self.kinds)
+
+    @cached_property
+    def _opposites(self) -> SidesByWord:
+        return _sides_by_word(self.sets + self.values)
+
+    @cached_property
+    def _values(self) -> SidesByWord:
+        return _sides_by_word(self.values)
+
+    def _found(self, words: Sequence[str], table: SidesByWord) -> frozenset[Side]:
+        return frozenset(side for term in self._terms(words) for side in table.get(term, ()))
+
+    def _terms(self, words: Sequence[str]) -> Iterator[str]:
+        bare = [word.removesuffix("'s") for word in words]
+        pairs = [f"{one}_{other}" for one, other in pairwise(bare)]
+        joined = [pair in self.neutral for pair in pairs]
+        for word, *neutral in zip(bare, [False, *joined], [*joined, False], strict=False):
+            if not any(neutral):
+                yield word
+        yield from pairs
+
+
+def _sides_by_word(sets: tuple[tuple[str, ...], ...]) -> SidesByWord:
+    found: dict[str, tuple[Side, ...]] = {}
+    for number, sides in enumerate(sets):
+        for side, words in enumerate(sides):
+            for word in words.split():
+                found[word] = (*found.get(word, ()), (number, side))
+    return found
+
+
+ENGLISH = Contrasts(
+    sets=(
+        ("on enable activate", "off disable deactivate"),
+        ("up increase raise higher louder brighter warmer hotter maximum",
+         "down decrease reduce lower quieter softer dimmer cooler colder minimum"),
+        ("open", "close shut"),
+        ("lock locked arm", "unlock unlocked disarm"),
+        ("start begin resume continue", "stop end quit pause cancel"),
+        ("play", "stop pause"),
+        ("mute silence", "unmute"),
+        ("add insert include", "remove delete erase exclude"),
+        ("create make new", "remove delete erase"),
+        ("set", "cancel delete unset"),
+        ("show", "hide"),
+        ("accept answer pick_up", "decline reject ignore hang_up"),
+        ("connect pair", "disconnect unpair"),
+        ("follow", "unfollow"), ("like", "dislike unlike"), ("subscribe", "unsubscribe"), ("block", "unblock"),
+        ("dim", "brighten"), ("save keep", "discard delete"), ("skip", "repeat replay"),
+        ("order reorder", "cancel return refund"), ("pickup", "delivery deliver"),
+        ("buy purchase", "sell"), ("send", "receive"), ("text message sms", "call phone dial"), ("avoid", "take allow"),
+        ("log_in sign_in", "log_out sign_out"), ("zoom_in", "zoom_out"), ("check_in", "check_out"),
+        ("more", "less fewer"), ("most", "least"), ("always", "never"), ("all everything", "none nothing"),
+        ("hot", "cold"), ("good best", "bad worst"), ("true", "false"), ("yes yeah yep", "no nope"),
+        ("right correct", "wrong incorrect"), ("left", "right"), ("with", "without"), ("from", "to"),
+        ("before", "after"), ("next", "previous last"), ("first", "last"), ("forward", "back backward rewind"),
+        ("inside indoor indoors", "outside outdoor outdoors"), ("upstairs", "downstairs"), ("inbound", "outbound"),
+        ("arrive arriving arrival", "leave leaving depart departing departure"),
+        ("morning", "afternoon", "evening", "night", "noon", "midnight"),
+        ("am morning midnight", "pm afternoon evening night tonight noon"), ("today", "tonight"),
+        ("second seconds", "minute minutes", "hour hours", "day days", "week weeks", "month months", "year years"),
+        ("red", "orange", "yellow", "green", "blue", "purple violet", "pink", "white", "black", "brown", "gray grey"),
+        ("celsius", "fahrenheit"),
+        ("he him his", "she her hers"),
+    ),
+    values=(
+        ("today tonight", "yesterday", "tomorrow", "monday mondays", "tuesday tuesdays", "wednesday wednesdays",
+         "thursday thursdays", "friday fridays", "saturday saturdays", "sunday sundays", "weekend weekends"),
+        ("january", "february", "march", "april", "june", "july", "august", "september", "october", "november",
+         "december"),
+        ("north northern", "south southern", "east eastern", "west western", "centre center central",
+         "northeast", "northwest", "southeast", "southwest"),
+        ("cheap cheaper cheapest inexpensive affordable", "expensive pricey", "moderate moderately"),
+        ("kitchen", "bedroom", "bathroom", "garage", "hallway", "basement", "attic", "office", "nursery", "patio porch",
+         "living_room lounge", "dining_room", "laundry_room", "garden yard backyard"),
+        ("mom mum mother mama", "dad father papa", "brother", "sister", "wife", "husband", "son", "daughter",
+         "grandma grandmother", "grandpa grandfather", "aunt", "uncle"),
+    ),
+    kinds=(
+        ("may", "january february march april june july august september october november december"),
+        ("me my mine us our ours", "him his he", "her hers she", "them their theirs they"), ("my mine", "your yours"),
+        ("highest", "lowest"), ("nearest closest", "farthest furthest"), ("fast faster", "slow slower"),
+        ("long longer longest", "short shorter shortest"), ("loud", "quiet soft"),
+        ("big bigger large larger", "small smaller"), ("early earlier", "late later"), ("bright", "dark"),
+        ("old older oldest", "new newer newest"), ("heat heating", "cool cooling"), ("bass", "treble"),
+        ("explicit", "clean"), ("public", "private"), ("front", "back rear"),
+        ("walk walking", "drive driving", "bike cycling", "bus", "train", "flight plane"),
+        ("mile miles", "kilometer kilometers kilometre kilometres"), ("dollar dollars", "euro euros", "pound pounds"),
+        ("light lights lamp lamps bulb bulbs", "fan fans", "heater heaters", "oven ovens", "tv television",
+         "door doors", "window windows", "blind blinds curtain curtains shade shades", "camera cameras"),
+        ("timer timers", "alarm alarms", "reminder reminders"),
+        ("english british", "irish", "scottish", "welsh", "french", "german", "austrian", "swiss", "spanish", "catalan",
+         "italian", "portuguese", "dutch", "belgian", "danish", "swedish", "norwegian", "finnish", "polish", "czech",
+         "hungarian", "romanian", "greek", "turkish", "russian", "ukrainian", "arabic", "hebrew", "persian iranian",
+         "lebanese", "moroccan", "egyptian", "african", "hindi indian", "chinese mandarin", "cantonese", "japanese",
+         "korean", "thai", "vietnamese", "indonesian", "malaysian", "filipino", "australian", "american", "canadian",
+         "mexican", "cuban", "jamaican", "brazilian", "argentinian"),
+    ),
+    negations=frozenset(
+        "not no never without cannot neither nor nothing none except dont cant wont isnt doesnt didnt couldnt arent"
+        " shouldnt wouldnt".split()
+    ),
+    neutral=frozenset(
+        "want_to like_to love_to need_to have_to has_to listen_to listening_to how_to able_to got_to trying_to next_to"
+        " close_to close_by right_now new_york new_orleans new_zealand new_jersey i'd_like would_like sounds_like"
+        " phone_number".split()
+    ),
+)  # fmt: skip
