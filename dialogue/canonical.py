@@ -79,18 +79,28 @@ class Canonicaliser:
         return _phrases(self.wake_words + self.politeness, r"^(?:(?:{})\s+)+(?=\S)")
 
     @cached_property
-    def _tail(self) -> re.Pattern[str] | None:
-        return _phrases(self.politeness, r"(?<=\S)(?:\s+(?:{}))+$")
+    def _tails(self) -> tuple[str, ...]:
+        return tuple(f" {phrase}" for phrase in _folded(self.politeness))
 
     def __call__(self, text: str) -> str:
         folded = fold(text)
         if self._lead is not None:
             folded = self._lead.sub("", folded)
-        if self._tail is not None:
-            folded = self._tail.sub("", folded)
-        return folded
+        return folded[: self._end(folded)]
+
+    def _end(self, folded: str) -> int:
+        """Where the politeness at the end begins. Step by step: a regular expression is quadratic in a run of it."""
+        end = len(folded)
+        while tail := next((tail for tail in self._tails if folded.endswith(tail, 0, end)), None):
+            end -= len(tail)
+        return end
 
 
 def _phrases(phrases: Iterable[str], pattern: str) -> re.Pattern[str] | None:
-    folded = sorted({fold(phrase) for phrase in phrases} - {""}, key=len, reverse=True)
+    folded = _folded(phrases)
     return re.compile(pattern.format("|".join(map(re.escape, folded)))) if folded else None
+
+
+def _folded(phrases: Iterable[str]) -> list[str]:
+    """The phrases, the longest first."""
+    return sorted({fold(phrase) for phrase in phrases} - {""}, key=lambda phrase: (-len(phrase), phrase))

@@ -55,7 +55,7 @@ class NgramShape:
     shortest: int = 3
     longest: int = 3
     whole: int = 4
-    buckets: int = 1 << 20
+    buckets: int = 1 << 18
 
     def __post_init__(self) -> None:
         if not (1 <= self.shortest <= self.longest and self.whole >= 0 and 1 <= self.buckets <= 2**31):

@@ -50,7 +50,7 @@ class GateConfig:
 
     def __post_init__(self) -> None:
         _check(self.min_users >= 1, "gate.min_users", self.min_users, "1 or more")
-        _check(self.user_cap > 0, "gate.user_cap", self.user_cap, "a weight above 0")
+        _check(0 < self.user_cap < 1e9, "gate.user_cap", self.user_cap, "a weight above 0 and below a billion")
         _check(0.5 <= self.confidence < 1, "gate.confidence", self.confidence, "from 0.5 to below 1")
         _check(0 <= self.margin < 1, "gate.margin", self.margin, "from 0 to below 1")
         _check(0 <= self.rewritten_floor < 1, "gate.rewritten_floor", self.rewritten_floor, "from 0 to below 1")

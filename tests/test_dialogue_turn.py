@@ -87,3 +87,8 @@ def test_importing_the_face_loads_no_heavy_library():
         "import dialogue, dialogue.canonical, sys; print({'pydantic', 'pyarrow', 'numpy'} & {*sys.modules})"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "set()\n"
+
+
+def test_a_run_of_politeness_is_folded_in_linear_time():
+    assert Canonicaliser()("play " + "please " * 140_000 + "x").endswith("please x")
+    assert Canonicaliser()("play " + "please " * 140_000) == "play"
