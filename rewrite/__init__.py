@@ -33,7 +33,8 @@ if TYPE_CHECKING:
         NewerBundle,
         RewriteError,
     )
-    from rewrite.learn import LogFacts, Summary, learn
+    from rewrite.facts import LogFacts, Summary
+    from rewrite.job import learn
     from rewrite.models import Model, resolve_model
 
 _MODULES = {
@@ -45,7 +46,8 @@ _MODULES = {
         *["BundleError", "BusyError", "ConfigError", "DamagedBundle", "ForeignBundle", "LearnError"],
         *["ModelError", "NewerBundle", "RewriteError"],
     ],
-    "learn": ["LogFacts", "Summary", "learn"],
+    "facts": ["LogFacts", "Summary"],
+    "job": ["learn"],
     "models": ["Model", "resolve_model"],
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from dialogue.reader import ReadReport
     from dialogue.sessions import GapHistogram
     from rewrite.config import LearnConfig
-    from rewrite.learn import LogFacts
+    from rewrite.facts import LogFacts
 
 #: Bytes of log from which on one more process is worth its start.
 BYTES_A_WORKER = 8 << 20
@@ -73,7 +73,7 @@ def check(
     Example:  [bold]rewrite check logs/*.jsonl.gz --rejects bad.jsonl[/bold]
     """
     from rewrite.config import LearnConfig
-    from rewrite.learn import check as check_log
+    from rewrite.job import check as check_log
 
     if rejects is not None and not rejects.absolute().parent.is_dir():
         raise ConfigError(f"no folder {rejects.parent}: give --rejects a file in a folder that exists")

@@ -24,7 +24,7 @@ from rewrite.console import ConsoleProgress, counted, facts_table, print_json, s
 
 if TYPE_CHECKING:
     from rewrite.config import LearnConfig
-    from rewrite.learn import Summary
+    from rewrite.facts import Summary
 
 
 def learn(
@@ -68,7 +68,7 @@ def learn(
     Example:  [bold]rewrite learn logs/ --out bundle --config learn.toml[/bold]
     """
     from rewrite.config import LearnConfig
-    from rewrite.learn import learn as learn_log
+    from rewrite.job import learn as learn_log
 
     chosen = LearnConfig.from_file(config) if config else LearnConfig()
     chosen = with_log_options(chosen, reject_limit, session_gap)

@@ -144,7 +144,7 @@ class RewriteEngine:
                 return self._served(text, said, target, Reason.OWN_CORRECTION, Source.PERSONAL, {"times": times})
         if entry < 0 or Source.PRECOMPUTED not in sources:
             return _passed(text, Reason.NOT_FAILING) if status & PUBLIC and not status & FAILING else None
-        if Source.PERSONAL in sources and own is not None and len(own) and (mine := self._own_request(text, said, user, begun)):
+        if Source.PERSONAL in sources and (mine := self._own_request(text, said, user, begun)):
             return mine
         evidence = {"users": int(arrays.users[entry]), "alone": round(float(arrays.success[row]), 4)}
         return self._served(

@@ -7,8 +7,9 @@ u's goals that ended in j,
     f_uj = N[u,j] R[j,success] / (sum_k N[u,k] R[k,success] + sum_k N[u,k] e_k),
 
 u's own successes being among the k, since whoever was content with u did not want j, and e_k being the probability of
-going on from k to a text that too few users went on to: those who did so did not want j either. All evidence is counted with a cap per
-user. With Jeffreys intervals (Brown, Cai & DasGupta, "Interval Estimation for a Binomial Proportion", 2001, sec. 4.3),
+going on from k to a text that too few users went on to: those who did so did not want j either. All evidence is
+counted with a cap per user. With Jeffreys intervals (Brown, Cai & DasGupta, "Interval Estimation for a Binomial
+Proportion", 2001, sec. 4.3),
 
     rewrite  iff  lower(f_uj) * lower(theta_j) > upper(theta_u) + margin  and  >= rewritten_floor,
 

@@ -9,7 +9,8 @@ by_user     a user's turns of one text, left alone
 texts       the same over all users, each capped
 own_hops    a user's steps from one text to the next try
 hops        the same over all users, each capped: the edges of the chain
-served      what was rewritten to what, and how it went, each user capped
+own_served  what was rewritten to what for a user, and how it went
+served      the same over all users, each capped
 surfaces    how a text is most often written
 corrections a user's own step from a text that fails them to one that works for them
 histories   a user's own texts that work for them
@@ -29,6 +30,8 @@ from rewrite.execution import MICRO
 LONGEST_TEXT = 300
 #: A share of success from which a text works for one user, and below which it fails them.
 WORKS_FOR_USER, FAILS_USER = 0.6, 0.5
+#: The same for what a user is given in place of their own words: more is asked of it.
+CORRECTS_FOR_USER = 0.75
 
 _COUNTED = f"rewrite IS NULL AND said <> '' AND length(said) <= {LONGEST_TEXT}"
 
@@ -111,16 +114,20 @@ def states() -> str:
         WHERE said IN (SELECT said FROM hops) OR said IN (SELECT next_said FROM hops) ORDER BY said"""
 
 
+def own_served() -> str:
+    """What was rewritten to what for a user, and how it went."""
+    return f"""
+        SELECT user_id, said, rewrite, count(*) AS turns, {_sum("success")} AS success
+        FROM attempts WHERE rewrite IS NOT NULL AND said <> '' GROUP BY user_id, said, rewrite"""
+
+
 def served(gate: GateConfig) -> str:
-    """What was rewritten to what, and how it went."""
+    """The same over all users, each capped."""
     cap = gate.user_cap
     return f"""
         SELECT said, rewrite, count(*) AS users, {_sum(f"{_capped(cap)} * {MICRO}")} AS weight,
                {_sum(f"success * {_share(cap)}")} AS success
-        FROM (
-            SELECT user_id, said, rewrite, count(*) AS turns, {_sum("success")} AS success
-            FROM attempts WHERE rewrite IS NOT NULL AND said <> '' GROUP BY user_id, said, rewrite
-        ) AS by_user GROUP BY said, rewrite"""
+        FROM own_served GROUP BY said, rewrite"""
 
 
 def surfaces() -> str:
@@ -133,7 +140,10 @@ def surfaces() -> str:
 
 
 def own_corrections() -> str:
-    """Of each user and text that fails them, the text that works for them and that they most often said next."""
+    """Of each user and text that fails them, the text that works for them and that they most often said next.
+
+    Not one that was served to them and failed.
+    """
     return f"""
         SELECT user_id, said, next_said, turns FROM (
             SELECT hop.user_id AS user_id, hop.said AS said, hop.next_said AS next_said, hop.turns AS turns,
@@ -144,7 +154,11 @@ def own_corrections() -> str:
             JOIN by_user AS target ON target.user_id = hop.user_id AND target.said = hop.next_said
             WHERE hop.said <> hop.next_said
               AND source.success < {FAILS_USER} * {MICRO} * source.turns
-              AND target.success >= {WORKS_FOR_USER} * {MICRO} * target.turns
+              AND target.success >= {CORRECTS_FOR_USER} * {MICRO} * target.turns
+              AND NOT EXISTS (
+                  SELECT 1 FROM own_served AS live
+                  WHERE live.user_id = hop.user_id AND live.said = hop.said AND live.rewrite = hop.next_said
+                    AND live.success < {FAILS_USER} * {MICRO} * live.turns)
         ) AS ranked WHERE place = 1 ORDER BY user_id, said"""
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 #: One clean process forks them all, so that a child costs milliseconds and inherits no thread.
 CHILDREN = get_context("forkserver")
-CHILDREN.set_forkserver_preload(["rewrite.learn", "rewrite.engine", "tests.logs"])
+CHILDREN.set_forkserver_preload(["rewrite.job", "rewrite.engine", "tests.logs"])
 
 KILLED = -signal.SIGKILL
 

@@ -10,7 +10,7 @@ from rewrite import Bundle, RewriteEngine
 from rewrite.bundle import MANIFEST, is_ours
 from rewrite.decision import Action, Reason
 from rewrite.errors import BundleError, DamagedBundle, ForeignBundle, NewerBundle
-from rewrite.learn import learn
+from rewrite.job import learn
 from rewrite.overrides import FILE
 from rewrite.publish import resting
 from tests.logs import retries, small_log, write_log

@@ -14,7 +14,7 @@ from rewrite.cli_words import ACTIONS, DOUBTS, METHODS, REASONS, REJECTS, VERDIC
 from rewrite.console import counted, duration, legible, percent
 from rewrite.errors import TargetError
 from rewrite.gate import GateReason
-from rewrite.learn import DUPLICATE
+from rewrite.reading import DUPLICATE
 
 
 def test_every_reason_has_its_words() -> None:

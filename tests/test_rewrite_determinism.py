@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from rewrite import Bundle, LearnConfig, ResourceConfig
-from rewrite.learn import learn
+from rewrite.job import learn
 from tests.logs import varied_log, write_log
 
 TABLES = ("candidates", "corrections", "histories", "requests", "rewrites")

@@ -195,4 +195,4 @@ def test_a_decision_as_plain_values(engine: RewriteEngine):
 def test_only_the_sources_that_are_wanted(bundle: Path, sources: set[Source], reasons: list[Reason]):
     engine = RewriteEngine.load(bundle, config=EngineConfig(sources=frozenset(sources)))
     texts = ["play maj and dragons", "play imagin dragonz", "play sonic"]
-    assert [engine.rewrite(text, user).reason for text, user in zip(texts, [None, None, "gamer"], strict=True)] == reasons
+    assert [each.reason for each in engine.rewrite_batch(texts, [None, None, "gamer"])] == reasons

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow as pa
@@ -82,7 +83,7 @@ def test_groups_stay_whole(tables: DuckDBExecution, monkeypatch: pytest.MonkeyPa
     pieces = list(_whole_groups(tables.folder / "turns.parquet", "user_id"))
     assert len(pieces) > 5
     users = [set(piece["user_id"].to_pylist()) for piece in pieces]
-    assert all(not (a & b) for a, b in zip(users, users[1:], strict=False))
+    assert all(not (a & b) for a, b in pairwise(users))
     assert [row for piece in pieces for row in piece.to_pylist()] == batch(rows).to_pylist()
 
 

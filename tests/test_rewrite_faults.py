@@ -25,7 +25,7 @@ from dialogue import LogError, TooManyRejects
 from rewrite import Bundle, GateConfig, LearnConfig, LogConfig, ResourceConfig, RewriteEngine
 from rewrite.decision import Action, Reason
 from rewrite.errors import BundleError, BusyError, ConfigError, LearnError, TargetError
-from rewrite.learn import learn
+from rewrite.job import learn
 from rewrite.progress import Progress, Stage
 from rewrite.publish import resting
 from tests.children import CHILDREN, KILLED, die, die_before, run

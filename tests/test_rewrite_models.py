@@ -45,7 +45,7 @@ def test_the_packaged_model_and_its_weights(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(models, "PACKAGED_SHA256", sha256(b"weights").hexdigest())
     assert resolve_model() == Model(package / "model", Origin.PACKAGED)
     (package / "model" / "model.safetensors").unlink()
-    with pytest.raises(ModelError, match="has no model.safetensors"):
+    with pytest.raises(ModelError, match=r"has no model\.safetensors"):
         resolve_model()
 
 

@@ -1,0 +1,75 @@
+"""Stage 1 of the mining job: logs into a table of turns in order, each turn id once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from dialogue.canonical import Canonicaliser
+from dialogue.errors import TooManyRejects
+from dialogue.reader import PathLike, ReadReport, read_log
+from dialogue.table import TURN_SCHEMA, turn_batch
+from rewrite import stages
+from rewrite.config import LearnConfig
+from rewrite.execution import Execution
+from rewrite.progress import Progress
+from rewrite.publish import write_beside
+from rewrite.run import Run
+
+#: The reason of a record whose turn id came before, beside those of `dialogue.parse.Reason`.
+DUPLICATE = "duplicate_turn_id"
+
+
+def read_turns(
+    run: Run, paths: list[PathLike], canonical: Canonicaliser, config: LearnConfig, rejects: Path, progress: Progress
+) -> ReadReport:
+    """Stage 1: the logs as a table `turns`; what breaks the format, or comes twice, goes to the rejects file."""
+    note = run.folder / "read.json"
+    if not run.tables.has("turns"):
+        reader = read_log(paths, rejects=rejects, limit=config.log.reject_limit)
+        with progress.stage("reading", reader.bytes_total) as stage:
+            batches = reader.map(partial(turn_batch, canonical=canonical), imap=run.workers.map)
+            run.tables.write("turns", _told(batches, lambda: stage.at(reader.bytes_read)), TURN_SCHEMA)
+        write_beside(note, json.dumps(asdict(reader.report)).encode())
+    if not note.exists():  # killed between the table and its note
+        run.tables.drop("turns")
+        return read_turns(run, paths, canonical, config, rejects, progress)
+    report = ReadReport(**json.loads(note.read_text(encoding="utf-8")))
+    with progress.stage("putting the turns in order"):
+        run.tables.query("duplicates", stages.duplicates())
+        again = int(str(run.tables.one("SELECT CAST(coalesce(sum(records - 1), 0) AS BIGINT) FROM duplicates")[0]))
+        if again:
+            report = _without_duplicates(run.tables, report, again, rejects, config.log.reject_limit)
+        run.tables.query("ordered", stages.ordered(again > 0))
+    return report
+
+
+def _told(batches: Iterable[pa.RecordBatch], tell: Any) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        tell()
+        yield batch
+
+
+def _without_duplicates(tables: Execution, report: ReadReport, again: int, rejects: Path, limit: float) -> ReadReport:
+    """The report with the records whose turn id came before, each written to the rejects file."""
+    rejected = dict(report.rejected)
+    rejected[DUPLICATE] = again
+    by_count = dict(sorted(rejected.items(), key=lambda item: (-item[1], item[0])))
+    report = replace(report, accepted=report.accepted - again, rejected=by_count, rejects_path=str(rejects))
+    marker = f'"reason": "{DUPLICATE}"'
+    if not (rejects.exists() and marker in rejects.read_text(encoding="utf-8")):
+        with open(rejects, "a", encoding="utf-8") as file:
+            for batch in tables.read("SELECT turn_id, records FROM duplicates ORDER BY turn_id"):
+                for row in batch.to_pylist():
+                    detail = f"{row['records']} records have this turn id; the earliest is kept"
+                    reject = {"file": None, "line": None, "reason": DUPLICATE, "detail": detail}
+                    file.write(json.dumps(reject | {"record": row["turn_id"]}, ensure_ascii=False) + "\n")
+    if report.rejected_share > limit:
+        raise TooManyRejects(report, limit)
+    return report

@@ -1,0 +1,133 @@
+"""Stages 9 and 10 of the mining job: the bundle on disk, and its publication."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from retrieval import HistoryEntry
+from rewrite.bundle import Bundle, write_manifest
+from rewrite.config import LearnConfig
+from rewrite.execution import MICRO, Execution
+from rewrite.facts import LogFacts
+from rewrite.mining import REWRITE_SCHEMA, Candidate, records
+from rewrite.overrides import Overrides
+from rewrite.progress import Progress
+from rewrite.publish import locked, restore, swap_in
+from rewrite.serving import FAILING, GOOD, PUBLIC, Correction, TableEntry, build_serving
+
+_PUBLIC_TABLES = {
+    "requests": f"""SELECT said AS text, surface, users, turns, weight / {MICRO}.0 AS weight,
+        success / {MICRO}.0 AS success, lower, upper, last_seen,
+        CASE status WHEN {PUBLIC + GOOD} THEN 'good' WHEN {PUBLIC + FAILING} THEN 'failing'
+                    WHEN {PUBLIC} THEN 'unknown' ELSE 'private' END AS status
+        FROM population ORDER BY number""",
+    "histories": f"""SELECT user_id, said AS text, turns, success / {MICRO}.0 AS success, last_seen
+        FROM histories ORDER BY user_id, number""",
+    "corrections": """SELECT user_id, said AS source, next_said AS target, turns
+        FROM correction_rows ORDER BY user_id, source""",
+}
+
+
+def write_bundle(
+    tables: Execution,
+    draft: Path,
+    config: LearnConfig,
+    facts: LogFacts,
+    candidates: list[Candidate],
+    table: list[Candidate],
+    progress: Progress,
+) -> None:
+    """Stage 9, the writing: tables for the machine and for people, the serving arrays, and the manifest."""
+    with progress.stage("writing the bundle"):
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
+        columns = "said, surface, users, weight, success, status"
+        population = tables.table(f"SELECT {columns} FROM population ORDER BY said")
+        row_of = _rows_of(tables, table)
+        surface = {target: population["surface"][row].as_py() for target, row in row_of.items()}
+        _write_rows(draft / "candidates.parquet", records(candidates, surface))
+        _write_rows(draft / "rewrites.parquet", records(table, surface))
+        with open(draft / "rewrites.jsonl", "w", encoding="utf-8", newline="\n") as lines:
+            for row in records(table, surface):
+                lines.write(json.dumps(row, ensure_ascii=False) + "\n")
+        for name, sql in _PUBLIC_TABLES.items():
+            _write_table(draft / f"{name}.parquet", tables.read(sql))
+        entries = [
+            TableEntry(
+                row_of[each.source],
+                row_of[each.target],
+                each.verdict.rewritten,
+                each.verdict.rewritten_lower - each.verdict.alone_upper,
+                each.evidence.route_users,
+            )
+            for each in table
+        ]
+        owned = tables.table("SELECT user_id, source, target, turns FROM correction_rows ORDER BY user_id, source")
+        corrections = [Correction(*row) for row in zip(*(column.to_pylist() for column in owned.columns), strict=True)]
+        build_serving(draft / "index", population, entries, _history_entries(tables), corrections)
+        counts = {
+            "turns": facts.turns,
+            "users": facts.users,
+            "sessions": facts.sessions,
+            "rewrites": len(table),
+            "candidates": len(candidates),
+            "requests": population.num_rows,
+            "known_good": int(np.count_nonzero(population["status"].to_numpy() & GOOD)),
+            "corrections": owned.num_rows,
+            "histories": _rows(tables, "histories"),
+        }
+        created = datetime.now(UTC).isoformat(timespec="seconds")
+        write_manifest(draft, created=created, parameters=config.as_dict(), log=facts.as_dict(), counts=counts)
+
+
+def publish(draft: Path, out: Path, earlier: Bundle | None, progress: Progress) -> None:
+    """Puts the draft in the place of the bundle at `out`, with the pins and blocks of both bundles that were."""
+    with progress.stage("publishing"), locked(out, "edit", wait=True):
+        restore(out)
+        overrides = Overrides.load(out)
+        if earlier is not None:
+            overrides = overrides.over(earlier.overrides)
+        if overrides.pinned or overrides.blocked:
+            overrides.save(draft)
+        swap_in(draft, out)
+
+
+def _write_rows(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
+    with pq.ParquetWriter(path, REWRITE_SCHEMA, compression="zstd") as writer:
+        writer.write_table(pa.Table.from_pylist(list(rows), schema=REWRITE_SCHEMA))
+
+
+def _write_table(path: Path, batches: Iterator[pa.RecordBatch]) -> None:
+    first = next(batches)
+    with pq.ParquetWriter(path, first.schema, compression="zstd") as writer:
+        writer.write_batch(first)
+        for batch in batches:
+            writer.write_batch(batch)
+
+
+def _rows_of(tables: Execution, table: list[Candidate]) -> dict[str, int]:
+    wanted = {text for each in table for text in (each.source, each.target)}
+    rows: dict[str, int] = {}
+    for batch in tables.read("SELECT said, number FROM population ORDER BY number"):
+        pairs = zip(batch["said"].to_pylist(), batch["number"].to_pylist(), strict=True)
+        rows |= {text: number for text, number in pairs if text in wanted}
+    return rows
+
+
+def _history_entries(tables: Execution) -> Iterator[HistoryEntry]:
+    for batch in tables.read("SELECT user_id, number, success, last_seen FROM histories ORDER BY user_id, number"):
+        columns = (batch[name].to_pylist() for name in ("user_id", "number", "success", "last_seen"))
+        for user, number, success, seen in zip(*columns, strict=True):
+            yield HistoryEntry(user, number, max(1, round(success / MICRO)), seen)
+
+
+def _rows(tables: Execution, name: str) -> int:
+    return int(str(tables.one(f"SELECT count(*) FROM {name}")[0]))
