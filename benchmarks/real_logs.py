@@ -39,7 +39,7 @@ from dialogue.turn import Gold, Nlu, Turn
 from rephrase_detection import LexicalDetector
 from rewrite.bundle import Bundle
 from rewrite.config import GateConfig, LearnConfig
-from rewrite.learn import learn
+from rewrite.job import learn
 
 SETS = {
     "saif": ("saif/dev.jsonl",),
