@@ -4,6 +4,9 @@ texts        an opportunity: the engine should put one of them in its place
 empty list   a guardrail: the engine must leave it alone
 absent       not measured, and counted as such
 
+That is judging by accepted texts. By interpretation, `gold.frame` takes the place of `gold.rewrite`, and what NLU makes
+of the request left alone says whether it is an opportunity; by simulated outcome every turn is a case.
+
 Gold that contradicts itself is not measured either; it is counted, and the first such turns are told with the fault.
 """
 
@@ -16,7 +19,7 @@ from enum import StrEnum
 from dialogue.canonical import Canonicaliser
 from dialogue.errors import TooManyRejects
 from dialogue.reader import LogReader, PathLike, read_log
-from dialogue.turn import Gold, Turn
+from dialogue.turn import FailurePoint, Gold, Turn
 from eval.errors import CaseError
 
 #: By which texts count as equal: the engine's own forms may differ, a judge's may not.
@@ -28,6 +31,14 @@ TOLD = 5
 _KNOWN = frozenset(each.name for each in fields(Gold)) - {"annotated"}
 
 
+class Judging(StrEnum):
+    """What wins and losses are judged by."""
+
+    TEXTS = "accepted texts"
+    FRAMES = "interpretation"
+    OUTCOMES = "simulated outcome"
+
+
 class Kind(StrEnum):
     """What a case asks of the engine."""
 
@@ -37,7 +48,10 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One turn, and the texts that a correct rewrite of it may have; none where it must be left alone."""
+    """One turn, and the texts that a correct rewrite of it may have; none where it must be left alone.
+
+    Where it is not judged by texts they are there to be read only.
+    """
 
     turn: Turn
     accepted: tuple[str, ...]
@@ -47,32 +61,35 @@ class Case:
         return Kind.OPPORTUNITY if self.accepted else Kind.GUARDRAIL
 
     @classmethod
-    def from_turn(cls, turn: Turn) -> Case | None:
-        """The case that a turn's gold makes of it, or None where gold does not speak of rewriting.
+    def from_turn(cls, turn: Turn, by: Judging = Judging.TEXTS) -> Case | None:
+        """The case that a turn's gold makes of it, or None where gold does not say what it is judged by.
 
         Raises CaseError where gold contradicts itself or has a field that the format does not know.
         """
-        if turn.gold is None:
-            return None
-        unknown = sorted(turn.gold.annotated - _KNOWN)
+        gold = turn.gold
+        if gold is None:
+            return cls(turn, ()) if by is Judging.OUTCOMES else None
+        unknown = sorted(gold.annotated - _KNOWN)
         if unknown:
             raise _broken(turn, f"has the unknown field {unknown[0]!r}", f"known are {', '.join(sorted(_KNOWN))}")
-        if turn.gold.rewrite is None:
+        _refuse_contradiction(turn, gold)
+        wanted = {Judging.TEXTS: gold.rewrite, Judging.FRAMES: gold.frame, Judging.OUTCOMES: gold}[by]
+        if wanted is None:
             return None
-        _refuse_contradiction(turn, turn.gold.rewrite)
         said = CANONICAL(turn.said)
-        return cls(turn, tuple(text for text in turn.gold.rewrite if CANONICAL(text) != said))
+        return cls(turn, tuple(text for text in gold.rewrite or () if CANONICAL(text) != said))
 
 
 class CaseReader:
     """Iterating gives the cases of annotated logs, one by one.
 
-    As it goes, `turns` counts all of them, `unmeasured` those without `gold.rewrite`, and `contradictory` those whose
-    gold contradicts itself; `contradictions` are the first of these in words.
+    As it goes, `turns` counts all of them, `unmeasured` those whose gold does not say what they are judged by, and
+    `contradictory` those whose gold contradicts itself; `contradictions` are the first of these in words.
     """
 
-    def __init__(self, log: LogReader) -> None:
+    def __init__(self, log: LogReader, by: Judging = Judging.TEXTS) -> None:
         self.log = log
+        self.by = by
         self._start()
 
     def _start(self) -> None:
@@ -84,7 +101,7 @@ class CaseReader:
         for turn in self._turns():
             self.turns += 1
             try:
-                case = Case.from_turn(turn)
+                case = Case.from_turn(turn, self.by)
             except CaseError as error:
                 self.contradictory += 1
                 self.contradictions += [str(error)][: TOLD - len(self.contradictions)]
@@ -107,16 +124,16 @@ class CaseReader:
             ) from error
 
 
-def read_cases(paths: PathLike | Iterable[PathLike]) -> CaseReader:
+def read_cases(paths: PathLike | Iterable[PathLike], by: Judging = Judging.TEXTS) -> CaseReader:
     """The cases in annotated logs (JSON Lines, also gzipped, or Parquet), streamed; not one record may be bad.
 
     Raises dialogue.LogError for a file that cannot be read and, while iterating, CaseError.
     """
-    return CaseReader(read_log(paths, limit=0.0, keep_gold=True))
+    return CaseReader(read_log(paths, limit=0.0, keep_gold=True), by)
 
 
-def _refuse_contradiction(turn: Turn, accepted: tuple[str, ...]) -> None:
-    said = CANONICAL(turn.said)
+def _refuse_contradiction(turn: Turn, gold: Gold) -> None:
+    said, accepted = CANONICAL(turn.said), gold.rewrite or ()
     for text in accepted:
         if not CANONICAL(text):
             raise _broken(turn, f"accepts {text!r}, which says nothing", "name a request, or give an empty list")
@@ -126,12 +143,15 @@ def _refuse_contradiction(turn: Turn, accepted: tuple[str, ...]) -> None:
             f"accepts only {accepted[0]!r}, which is what was said",
             "where the turn must be left alone, give an empty list",
         )
-    if accepted and turn.gold and turn.gold.success:
+    if accepted and gold.success:
         raise _broken(
             turn,
             f"has success true, and accepts {accepted[0]!r} all the same",
             "a turn that gave the user what they wanted has an empty list, or none",
         )
+    if gold.success is not None and gold.failure_point and gold.success != (gold.failure_point is FailurePoint.CORRECT):
+        told = f"has success {str(gold.success).lower()}, and failure_point {gold.failure_point.value!r}"
+        raise _broken(turn, told, "a success is 'correct', and nothing else is")
 
 
 def _broken(turn: Turn, fault: str, remedy: str) -> CaseError:

@@ -1,7 +1,10 @@
 """The errors of the package.
 
 EvalError
-└── CaseError  cases that cannot be judged by: broken, contradictory, or without what is to be measured
+├── CaseError   cases that cannot be judged by: broken, contradictory, or without what is to be measured
+├── JudgeError  an interpreter that cannot be used
+├── FieldError  a field to slice by that no turn can have
+└── GateError   a gate file that cannot be read, or that names what is not measured here
 
 Errors of a bundle are `rewrite.BundleError`; those of a file as a whole `dialogue.LogError`.
 """
@@ -15,3 +18,15 @@ class EvalError(Exception):
 
 class CaseError(EvalError):
     """Cases that cannot be judged by; the message names the turn and what to do."""
+
+
+class JudgeError(EvalError):
+    """An interpreter that cannot be used."""
+
+
+class FieldError(EvalError):
+    """A field to slice by that no turn can have."""
+
+
+class GateError(EvalError):
+    """A gate file that cannot be used."""

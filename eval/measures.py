@@ -2,12 +2,14 @@
 
 What a missing case scores
     a turn without gold.rewrite   nothing: it is in no measure, and the report says how many there were
+    a case that cannot be judged  the same: NLU has no interpretation of the text that was served, for one
     a measure without cases       None, "not measured": no guardrails is not the same as no false triggers
     a suggestion                  as left alone: NLU gets what was said
     a fault or a passed deadline  as left alone: a missed opportunity, or a guardrail that held
 
 A *win* is an opportunity rewritten to an accepted text. A *loss* is a guardrail that was rewritten, or an opportunity
 rewritten to any other text, even though that request failed anyway: the user heard something that they did not say.
+A *defect* is a request that does not give its user what they wanted.
 """
 
 from __future__ import annotations
@@ -34,19 +36,21 @@ class Interval(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """How many cases ended how."""
+    """How many cases ended how. The last two are guardrails that fail all the same, as nothing can repair them."""
 
     wins: int = 0
     wrong: int = 0
     missed: int = 0
     false_triggers: int = 0
     left_alone: int = 0
+    unharmed: int = 0
+    failing_left_alone: int = 0  # also in left_alone or unharmed
+    failing_triggered: int = 0  # also in false_triggers
 
     @classmethod
     def from_counts(cls, counts: Mapping[Verdict, int]) -> Tally:
         """From the number of cases of each verdict; those that are not there are 0."""
-        order = (Verdict.WIN, Verdict.WRONG, Verdict.MISSED, Verdict.FALSE_TRIGGER, Verdict.LEFT_ALONE)
-        return cls(*(counts.get(verdict, 0) for verdict in order))
+        return cls(*(counts.get(verdict, 0) for verdict in Verdict))
 
     @property
     def losses(self) -> int:
@@ -54,7 +58,7 @@ class Tally:
 
     @property
     def triggered(self) -> int:
-        return self.wins + self.losses
+        return self.wins + self.losses + self.unharmed
 
     @property
     def opportunities(self) -> int:
@@ -62,11 +66,21 @@ class Tally:
 
     @property
     def guardrails(self) -> int:
-        return self.false_triggers + self.left_alone
+        return self.false_triggers + self.left_alone + self.unharmed
 
     @property
     def cases(self) -> int:
         return self.opportunities + self.guardrails
+
+    @property
+    def defects_before(self) -> int:
+        """Opportunities, and guardrails that gold says failed."""
+        return self.opportunities + self.failing_left_alone + self.failing_triggered
+
+    @property
+    def defects_after(self) -> int:
+        """What was no win of these, and guardrails that were harmed."""
+        return self.wrong + self.missed + self.false_triggers + self.failing_left_alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +137,21 @@ def recall(tally: Tally) -> Share:
 def false_trigger_rate(tally: Tally) -> Share:
     """Rewritten guardrails of all guardrails."""
     return Share(tally.false_triggers, tally.guardrails)
+
+
+def defect_rate_before(tally: Tally) -> Share:
+    """Defects of all cases, were nothing rewritten."""
+    return Share(tally.defects_before, tally.cases)
+
+
+def defect_rate_after(tally: Tally) -> Share:
+    """Defects of all cases, as the engine served them."""
+    return Share(tally.defects_after, tally.cases)
+
+
+def relative_reduction(tally: Tally) -> float | None:
+    """By which part of itself the defect rate shrinks; below 0 where it grows, None where there was no defect."""
+    return 1 - tally.defects_after / tally.defects_before if tally.defects_before else None
 
 
 def win_loss(tally: Tally) -> WinLoss:

@@ -1,97 +1,146 @@
-"""Puts every case to an engine and counts: cases are streamed, only counters and the first examples are kept."""
+"""Puts every case to an engine, and to whatever it is compared with, in one pass; cases are streamed."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from time import perf_counter
+from typing import Any
 
 from dialogue.turn import Context
-from eval.cases import Case, CaseReader
+from eval.baselines.ladder import Ladder
+from eval.cases import CANONICAL, Case, CaseReader, Judging
+from eval.comparison import Paired
+from eval.count import Count, Users
 from eval.errors import CaseError
-from eval.measures import Tally, bootstrap_by_user
-from eval.report import Report
-from eval.verdict import LOSSES, Judged, Verdict, judge
-from rewrite import Decision, RewriteEngine
-
-#: Losses, and as many misses, that a report tells in full.
-EXAMPLES = 20
-
-
-class Rewriter(Protocol):
-    """What is judged: an engine, a baseline, or a fake."""
-
-    def rewrite(self, text: str, user_id: str | None = None, context: Mapping[str, Any] | None = None) -> Decision:
-        """What to send to NLU for `text`."""
+from eval.harm import Harm, harm_of
+from eval.judges import Judge, TextJudge
+from eval.known import Known
+from eval.overlap import Overlap
+from eval.report.document import EXAMPLES, Report, Rung
+from eval.rewriter import Rewriter
+from eval.slices import Field
+from eval.systems import peak_memory
+from eval.verdict import LOSSES, Judged
+from rewrite import RewriteEngine
 
 
 def run(
     engine: Rewriter | str | Path,
     cases: Iterable[Case],
     *,
+    judge: Judge | None = None,
+    known: Known | None = None,
+    against: Rewriter | str | Path | None = None,
+    ladder: Ladder | None = None,
+    fields: Sequence[Field] = (),
     examples: int = EXAMPLES,
     seed: int = 0,
+    names: tuple[str, str] = ("the bundle", "the other"),
     told: Callable[[Judged], None] | None = None,
 ) -> Report:
     """Judges an engine, or the bundle at a path, on cases; `told` hears of each as it is judged.
 
+    `known` is what the bundle knew before: with it the cases are checked for leaks, and losses for other users' data.
+    `names` are those of the engine and of the one it is compared with, for the report.
+
     Raises CaseError where there is no case, and rewrite.BundleError for a path without a sound bundle.
     """
-    engine = RewriteEngine.load(engine) if isinstance(engine, str | Path) else engine
-    count = _Count(examples)
-    for case in cases:
-        judged = judge(case, engine.rewrite(case.turn.said, case.turn.user_id, _plain(case.turn.context)))
-        count.add(judged)
+    judge, users = judge or TextJudge(), Users()
+    this = _Arm(_engine(engine), Count(users, fields, examples, seed))
+    other = None if against is None else _Arm(_engine(against), Count(users, fields, examples, seed))
+    simpler = ladder.rungs if ladder else ()
+    rungs = [_Arm(each, Count(users)) for each in simpler]
+    paired = Paired(names[1], users, other.count, examples) if other else None
+    overlap = None if known is None else Overlap.with_known(known)
+    begun = perf_counter()
+    for number, case in enumerate(cases):
+        pair = [arm for arm in (this, other) if arm]
+        for arm in pair if number % 2 else reversed(pair):  # neither is always the one that warms the caches
+            arm.decide(case, judge, known)
+        for rung in rungs:
+            rung.decide(case, judge, None)
+        if overlap is not None and known is not None:
+            overlap.add(case.turn, known)
+        if this.judged is None:
+            continue
+        if paired and other and other.judged:
+            paired.add(this.judged, other.judged)
         if told is not None:
-            told(judged)
-    reader = cases if isinstance(cases, CaseReader) else None
-    unmeasured = reader.unmeasured if reader else 0
-    if not count.verdicts and reader and reader.contradictions:
-        raise CaseError(f"no case can be measured: {'; '.join(reader.contradictions)}")
-    if not count.verdicts:
-        raise CaseError(
-            f"none of {unmeasured:,} turns has gold.rewrite, so there is nothing to measure: list the texts that a"
-            " correct rewrite may have, or give an empty list where the turn must be left alone"
-        )
-    report = count.report(unmeasured, seed)
-    if reader is None:
+            told(this.judged)
+    _refuse_nothing(this.count, cases, judge.by)
+    report = Report.from_counts(
+        this.count,
+        judged_by=judge.by,
+        unmeasured=cases.unmeasured if isinstance(cases, CaseReader) else 0,
+        paired=paired,
+        rungs=[Rung(each.name, each.told, arm.count) for each, arm in zip(simpler, rungs, strict=True)],
+        absent=ladder.absent if ladder else {},
+        overlap=overlap,
+        seconds=perf_counter() - begun,
+        memory=peak_memory(),
+        names=names,
+        seed=seed,
+    )
+    if not isinstance(cases, CaseReader):
         return report
-    return replace(report, contradictory=reader.contradictory, contradictions=tuple(reader.contradictions))
+    return replace(report, contradictory=cases.contradictory, contradictions=tuple(cases.contradictions))
 
 
-class _Count:
-    """What a run keeps of the cases that it has seen."""
+@dataclass
+class _Arm:
+    """An engine, its counts, and the verdict on the case at hand."""
 
-    def __init__(self, examples: int) -> None:
-        self.verdicts: Counter[Verdict] = Counter()
-        self.reasons: Counter[tuple[Verdict, str]] = Counter()
-        self.by_user: defaultdict[str, Counter[Verdict]] = defaultdict(Counter)
-        self.examples = examples
-        self.losses: list[Judged] = []
-        self.misses: list[Judged] = []
+    engine: Rewriter
+    count: Count
+    judged: Judged | None = None
 
-    def add(self, judged: Judged) -> None:
-        verdict = judged.verdict
-        self.verdicts[verdict] += 1
-        self.reasons[verdict, judged.decision.reason.value] += 1
-        self.by_user[judged.case.turn.user_id][verdict] += 1
-        kept = self.losses if verdict in LOSSES else self.misses if verdict is Verdict.MISSED else None
-        if kept is not None and len(kept) < self.examples:
-            kept.append(judged)
+    def decide(self, case: Case, judge: Judge, known: Known | None) -> None:
+        turn, context = case.turn, _plain(case.turn.context)
+        begun = perf_counter()
+        decision = self.engine.rewrite(turn.said, turn.user_id, context)
+        self.count.time(decision.reason.value, perf_counter() - begun)
+        self.judged = judge(case, decision)
+        if self.judged is None:
+            self.count.unjudged += 1
+            return
+        self.judged = replace(self.judged, harm=_harm(self.judged, known))
+        strayed = known is not None and self.judged.triggered and known.strays_from_table(turn.said, decision.text)
+        self.count.add(self.judged, strayed=strayed)
 
-    def report(self, unmeasured: int, seed: int) -> Report:
-        users = [Tally.from_counts(counts) for counts in self.by_user.values()]
-        return Report(
-            tally=Tally.from_counts(self.verdicts),
-            users=len(users),
-            unmeasured=unmeasured,
-            bootstrap=bootstrap_by_user([(user.wins, user.losses) for user in users], seed=seed),
-            reasons=dict(sorted(self.reasons.items())),
-            losses=tuple(self.losses),
-            misses=tuple(self.misses),
+
+def _harm(judged: Judged, known: Known | None) -> Harm | None:
+    if not judged.triggered:
+        return None
+    turn, served = judged.case.turn, judged.decision.text
+    if known is not None and known.is_anothers(turn.user_id, served):
+        return Harm.OTHER_USER
+    if judged.verdict not in LOSSES:
+        return None
+    return harm_of(CANONICAL(turn.said), CANONICAL(served), [CANONICAL(text) for text in judged.case.accepted])
+
+
+def _engine(engine: Rewriter | str | Path) -> Rewriter:
+    return RewriteEngine.load(engine) if isinstance(engine, str | Path) else engine
+
+
+def _refuse_nothing(count: Count, cases: Iterable[Case], by: Judging) -> None:
+    if count.reasons:
+        return
+    if count.unjudged:
+        raise CaseError(
+            f"none of {count.unjudged:,} cases could be judged by {by.value}: what it asks knows none of their texts"
         )
+    if isinstance(cases, CaseReader) and cases.contradictions:
+        raise CaseError(f"no case can be measured: {'; '.join(cases.contradictions)}")
+    unmeasured = cases.unmeasured if isinstance(cases, CaseReader) else 0
+    if by is Judging.FRAMES:
+        raise CaseError(f"none of {unmeasured:,} turns has gold.frame, which judging by interpretation wants")
+    raise CaseError(
+        f"none of {unmeasured:,} turns has gold.rewrite, so there is nothing to measure: list the texts that a"
+        " correct rewrite may have, or give an empty list where the turn must be left alone"
+    )
 
 
 def _plain(context: Context | None) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""How one decision on one case went, judged by accepted texts."""
+"""How one decision on one case went; `judge` judges it by accepted texts, `eval.judges` by what comes of it."""
 
 from __future__ import annotations
 
@@ -7,20 +7,23 @@ from enum import StrEnum
 from typing import Any
 
 from eval.cases import CANONICAL, Case, Kind
+from eval.harm import Harm
 from rewrite.decision import Action, Decision
 
 
 class Verdict(StrEnum):
-    """The five ends of a case. WRONG and FALSE_TRIGGER are the losses."""
+    """The ends of a case. WRONG and FALSE_TRIGGER are the losses; UNHARMED is neither win nor loss."""
 
     WIN = "win"  # an opportunity, rewritten to an accepted text
     WRONG = "wrong"  # an opportunity, rewritten to another text
     MISSED = "missed"  # an opportunity, left alone
     FALSE_TRIGGER = "false_trigger"  # a guardrail, rewritten
     LEFT_ALONE = "left_alone"  # a guardrail, left alone
+    UNHARMED = "unharmed"  # a guardrail, rewritten to what works as well; accepted texts cannot tell that
 
 
 LOSSES = (Verdict.WRONG, Verdict.FALSE_TRIGGER)
+OPPORTUNITIES = (Verdict.WIN, Verdict.WRONG, Verdict.MISSED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,16 @@ class Judged:
     case: Case
     decision: Decision
     verdict: Verdict
+    harm: Harm | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """What the case asked, by the verdict on it."""
+        return Kind.OPPORTUNITY if self.verdict in OPPORTUNITIES else Kind.GUARDRAIL
+
+    @property
+    def triggered(self) -> bool:
+        return self.verdict not in (Verdict.MISSED, Verdict.LEFT_ALONE)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON: the case and the decision with its evidence."""
@@ -39,8 +52,9 @@ class Judged:
             "turn_id": turn.turn_id,
             "user_id": turn.user_id,
             "said": turn.said,
-            "kind": self.case.kind.value,
+            "kind": self.kind.value,
             "accepted": list(self.case.accepted),
+            "harm": self.harm.value if self.harm else None,
             "decision": self.decision.as_dict(),
         }
 

@@ -4,8 +4,8 @@ import re
 import pytest
 
 from dialogue.errors import LogError
-from dialogue.turn import Gold, Served, Turn
-from eval.cases import Case, Kind, read_cases
+from dialogue.turn import FailurePoint, Gold, Nlu, Served, Turn
+from eval.cases import Case, Judging, Kind, read_cases
 from eval.errors import CaseError
 
 SAID = "play maj and dragons"
@@ -33,6 +33,14 @@ def test_gold_makes_an_opportunity_a_guardrail_or_nothing():
     assert Case.from_turn(Turn("t1", "u", 0.0, SAID)) is None
 
 
+def test_what_makes_a_case_depends_on_what_it_is_judged_by():
+    framed, bare = turn(frame=Nlu(intent="play")), Turn("t1", "u", 0.0, SAID)
+    made = {by: [Case.from_turn(each, by) is not None for each in (framed, bare)] for by in Judging}
+    assert made == {Judging.TEXTS: [False] * 2, Judging.FRAMES: [True, False], Judging.OUTCOMES: [True] * 2}
+    with pytest.raises(CaseError, match="unknown field 'frames'"):
+        Case.from_turn(Turn("t1", "u", 0.0, SAID, gold=Gold(annotated=frozenset({"frames"}))), Judging.FRAMES)
+
+
 def test_a_file_is_read_case_by_case_and_what_is_not_measured_is_counted(tmp_path):
     reader = read_cases(cases_file(tmp_path, {"rewrite": ["a song"]}, None, {"success": True}, {"rewrite": []}))
     for _ in range(2):  # each reading counts anew
@@ -50,6 +58,8 @@ def test_a_file_is_read_case_by_case_and_what_is_not_measured_is_counted(tmp_pat
         ({"rewrite": ("Alexa, play Maj and Dragons!",)}, "t1: gold accepts only .* which is what was said"),
         ({"rewrite": ("...",)}, "t1: gold accepts '...', which says nothing"),
         ({"rewrite": ("a song",), "success": True}, "t1: gold has success true"),
+        ({"rewrite": (), "success": True, "failure_point": FailurePoint.ASR}, "success true, and failure_point 'asr'"),
+        ({"success": False, "failure_point": FailurePoint.CORRECT}, "success false, and failure_point 'correct'"),
     ],
 )
 def test_gold_that_contradicts_itself_is_refused_by_name(gold, told):

@@ -1,4 +1,5 @@
 import json
+import shutil
 from io import StringIO
 
 import pytest
@@ -190,3 +191,79 @@ def test_an_engine_without_losses_is_not_called_perfect():
     assert ratio["says"].startswith("no losses seen in 1, lower bound 0.")
     assert 0 < ratio["interval"][0] < 1  # a single win does not show that wins are the likelier
     assert ratio["interval_by_user"] is None
+
+
+def test_the_whole_report_from_the_command_line(bundle, tmp_path):
+    cases = write_cases(tmp_path / "cases.jsonl", ("play maj and dragons", [DRAGONS]), (DRAGONS, []), ("hello", ["hi"]))
+    options = ("--out", tmp_path / "report", "--against", bundle, "--baselines", "--slice", "context.locale")
+    result = call(bundle, cases, *options)
+    assert result.exit_code == 0, result.output
+    names = {each.name for each in (tmp_path / "report").iterdir()}
+    assert names == {"index.html", "metrics.json", "summary.md", "errors.jsonl"}
+    document = json.loads((tmp_path / "report" / "metrics.json").read_text())
+    assert document["comparison"]["wins"] == {"only_this": 0, "only_other": 0, "mcnemar_p": 1.0}
+    ladder = {rung["name"]: rung["verdicts"]["wins"] for rung in document["ladder"]}
+    assert ladder == ladder | {"never rewrite": 0, "next success": 1, "plain chain": 1}
+    assert {part["field"] for part in document["slices"]} >= {"user", "frequency", "length", "context.locale"}
+    assert document["overlap"]["blame"] == "same dates"  # the log is of 1970 too
+    assert "hello" in (tmp_path / "report" / "errors.jsonl").read_text()
+
+
+def test_a_broken_bound_ends_with_1_and_is_named(bundle, tmp_path):
+    cases = write_cases(tmp_path / "cases.jsonl", ("play maj and dragons", [DRAGONS]), (DRAGONS, []), ("hello", ["hi"]))
+    gate = tmp_path / "gate.toml"
+    gate.write_text('[bounds]\nprecision_min = 0.9\nlosses_max = 0\n[slices."user_id=new"]\nwins_min = 1\n')
+    assert call(bundle, cases, "--gate", gate).exit_code == 0
+    gate.write_text("[bounds]\nrecall_min = 0.9\nprecision_lower = 0.9\nlosses_max = 0\n")
+    result = call(bundle, cases, "--gate", gate)
+    assert result.exit_code == 1
+    assert "recall_min is 0.5: at least 0.9 is wanted" in result.stderr
+    assert "precision_lower was not measured" in result.stderr  # of one user
+    assert "losses_max" not in result.stderr
+
+
+def test_what_cannot_be_asked_ends_with_2(bundle, tmp_path):
+    cases = write_cases(tmp_path / "cases.jsonl", ("hello", []))
+    gate = tmp_path / "gate.toml"
+    gate.write_text("[bounds]\nprecison_min = 0.9\n")
+    for wrong, told in (
+        (("--gate", gate), "unknown bound 'precison_min'"),
+        (("--slice", "context.lokale"), "no turn has 'lokale'"),
+        (("--nlu", "no_such_module:f"), "cannot be had"),
+        (("--out", cases), "cannot be written"),
+        (("--judge", "frames"), "wants an NLU"),
+        (("--nlu", "a:b", "--nlu-log", cases), "one interpreter is wanted"),
+    ):
+        result = call(bundle, cases, *wrong)
+        assert (result.exit_code, told in " ".join(result.stderr.split())) == (2, True), result.stderr
+
+
+def test_judged_by_interpretation_from_the_command_line(bundle, tmp_path):
+    play, stop = {"intent": "play", "slots": {"artist": "imagine dragons"}}, {"intent": "stop", "slots": {}}
+    turns = [
+        ("play maj and dragons", {"intent": "play", "slots": {"artist": "maj"}}, play),
+        (DRAGONS, play, play),
+        ("stop", stop, stop),
+        ("mumble", None, stop),
+    ]
+    path = tmp_path / "cases.jsonl"
+    with open(path, "w", encoding="utf-8") as file:
+        for number, (text, nlu, frame) in enumerate(turns):
+            turn = {"turn_id": f"c{number}", "user_id": f"u{number}", "timestamp": number, "text": text}
+            file.write(json.dumps(turn | {"gold": {"frame": frame}} | ({"nlu": nlu} if nlu else {})) + "\n")
+    result = call(bundle, path, "--nlu-log", path, "--json")
+    assert result.exit_code == 0, result.output
+    document = json.loads(result.stdout)
+    assert document["judged_by"] == "interpretation"
+    assert (document["verdicts"]["wins"], document["verdicts"]["left_alone"]) == (1, 2)
+    assert document["cases"]["not_judged"] == 1
+
+
+def test_a_bundle_of_another_version_cannot_be_judged(bundle, tmp_path):
+    newer = tmp_path / "newer"
+    shutil.copytree(bundle, newer)
+    manifest = json.loads((newer / "manifest.json").read_text())
+    (newer / "manifest.json").write_text(json.dumps(manifest | {"version": 99}))
+    result = call(newer, write_cases(tmp_path / "cases.jsonl", ("hello", [])))
+    assert result.exit_code == 4
+    assert "bundle format 99" in result.stderr
