@@ -23,7 +23,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from dialogue.canonical import Canonicaliser, fold
-from dialogue.similarity import distinct_letters
+from dialogue.contrasts import ENGLISH, Contrasts
+from dialogue.similarity import distinct_letters, distinct_pairs
 from dialogue.table import dialogue_batch
 from dialogue.turn import Session
 
@@ -180,6 +181,7 @@ class OutcomeModel:
 
     weights: EvidenceWeights = field(default_factory=EvidenceWeights)
     phrases: Phrases = field(default_factory=Phrases)
+    contrasts: Contrasts = ENGLISH
     limit_s: float = 120.0
     max_turns: int = 3
     similar_from: float = 0.5
@@ -277,6 +279,7 @@ class OutcomeModel:
         followed = np.zeros(batch.num_rows, np.bool_)
         for rows, targets in following(batch, self.limit_s, self.max_turns):
             alike = distinct_letters(heard.texts, heard.codes[rows], heard.codes[targets])
+            alike[self._reversed(heard, rows, targets, alike)] = 0
             same[rows] |= heard.codes[rows] == heard.codes[targets]
             nearest[rows] = np.maximum(nearest[rows], alike)
             followed[rows] = True
@@ -285,6 +288,14 @@ class OutcomeModel:
         yield "repeated", np.where(same & ordinary, np.minimum(1.0, 2.0 / heard.times_said), 0.0)
         yield "rephrased", np.where(ordinary & ~same, similar, 0.0)
         yield "moved_on", (followed & ~same & (similar == 0) & ~heard.is_empty).astype(np.float64)
+
+    def _reversed(self, heard: _Heard, rows: Rows, targets: Rows, alike: NDArray[np.float32]) -> Rows:
+        """Which pairs are alike but opposite [pairs found] int64: the light on and then off is no second try."""
+        near = np.flatnonzero((alike >= self.similar_from) & (heard.codes[rows] != heard.codes[targets]))
+        said, next_said, place = distinct_pairs(heard.codes[rows[near]], heard.codes[targets[near]], len(heard.texts))
+        stance = {code: self.contrasts.stance(heard.texts[code]) for code in {*said, *next_said}}
+        turned = [stance[one].reverses(stance[other]) for one, other in zip(said, next_said, strict=True)]
+        return near[np.array(turned, np.bool_)[place]]
 
 
 class _Heard:

@@ -80,13 +80,13 @@ def sound_key(text: str) -> str:
 
 def distinct_letters(texts: Sequence[str], left: Rows, right: Rows) -> Shares:
     """`letters` of pairs given as rows of `texts`, each distinct pair compared once [pairs] float32."""
-    a, b, place = _distinct(left, right, len(texts))
+    a, b, place = distinct_pairs(left, right, len(texts))
     return letters([texts[row] for row in a], [texts[row] for row in b])[place]
 
 
 def compare(texts: Sequence[str], left: Rows, right: Rows) -> Likeness:
     """All four similarities of pairs given as rows of `texts`; no text or pair is worked on twice."""
-    a, b, place = _distinct(left, right, len(texts))
+    a, b, place = distinct_pairs(left, right, len(texts))
     used, rows = np.unique(np.concatenate([a, b]), return_inverse=True)
     cut = [texts[row][:COMPARED_CHARACTERS] for row in used]
     first, second = rows[: len(a)].tolist(), rows[len(a) :].tolist()
@@ -104,7 +104,8 @@ def compare(texts: Sequence[str], left: Rows, right: Rows) -> Likeness:
     )
 
 
-def _distinct(left: Rows, right: Rows, texts: int) -> tuple[list[int], list[int], Rows]:
+def distinct_pairs(left: Rows, right: Rows, texts: int) -> tuple[list[int], list[int], Rows]:
+    """The distinct pairs of rows of `texts` [distinct] each, and the place of every given pair among them [pairs]."""
     pairs, place = np.unique(left * texts + right, return_inverse=True)
     return (pairs // max(texts, 1)).tolist(), (pairs % max(texts, 1)).tolist(), place
 

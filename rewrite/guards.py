@@ -1,6 +1,6 @@
 """Deterministic guards: a rewrite must never flip or exchange a meaning, whatever the statistics say.
 
-All texts are canonical. The words are English (`rewrite.contrasts`, `rewrite.spoken`); a team adds its own
+All texts are canonical. The words are English (`dialogue.contrasts`, `rewrite.spoken`); a team adds its own
 language's by passing other `Contrasts`.
 
 * `exchanges_meaning`: one word of a set of contrasts gives way to another (on / off, monday / tuesday), or a
@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from rapidfuzz.distance import Indel, Levenshtein
 
 from dialogue.similarity import sound_key
-from rewrite.contrasts import ENGLISH, Contrasts
+from dialogue.contrasts import ENGLISH, Contrasts
 from rewrite.decision import Reason
 from rewrite.spoken import numbers, spoken_words
 

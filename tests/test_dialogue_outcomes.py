@@ -228,3 +228,19 @@ def test_failures_rank_below_successes_on_real_calls():
         [of_turn[turn] for turn, success in gold.items() if success is wanted] for wanted in (True, False)
     )
     assert np.mean(np.array(good)[:, None] > np.array(bad)[None, :]) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "again"),
+    [
+        ("turn on the kitchen light", "turn off the kitchen light", False),
+        ("turn up the volume a bit", "turn down the volume a bit", False),
+        ("remind me to call", "don't remind me to call", False),
+        ("turn on the kitchen lite", "turn on the kitchen light", True),
+        ("wake me on monday at six", "wake me on sunday at six", True),  # a day may be misheard
+    ],
+)
+def test_the_opposite_is_another_request_and_no_second_try(first: str, second: str, again: bool):
+    session = Session("s", "ann", (Turn("1", "ann", 0.0, first), Turn("2", "ann", 20.0, second)))
+    told = {piece.name for piece in OutcomeModel().explain(session)[0].evidence}
+    assert told == ({"rephrased"} if again else {"moved_on"})

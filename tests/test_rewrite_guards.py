@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rewrite.config import GateConfig
-from rewrite.contrasts import ENGLISH, Contrasts
+from dialogue.contrasts import ENGLISH, Contrasts
 from rewrite.decision import Reason
 from rewrite.gate import Evidence, GateReason, settled
 from rewrite.guards import FILLERS, exchanges_meaning, layer_guard, loses_value, strays, table_guard

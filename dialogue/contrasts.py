@@ -1,7 +1,8 @@
 """Words that exclude each other: where one gives way to the other, a request means something else.
 
-`ENGLISH` is what the guards use. The lists hold closed classes only (opposites, days, kinds of devices): names and
-titles are for evidence to tell apart. A word may have sides in several sets; exchanging is refused, adding is not.
+`ENGLISH` is what the outcome model and the guards use. The lists hold closed classes only (opposites, days, kinds of
+devices): names and titles are for evidence to tell apart. A word may have sides in several sets; exchanging is refused,
+adding is not.
 """
 
 from __future__ import annotations
@@ -10,9 +11,27 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from typing import NamedTuple
 
 Side = tuple[int, int]  # (number of the set, number of the side)
 SidesByWord = dict[str, tuple[Side, ...]]
+
+
+class Stance(NamedTuple):
+    """What a text says yes and no to."""
+
+    negated: bool
+    sides: frozenset[Side]
+
+    def reverses(self, other: Stance) -> bool:
+        """Whether one says the opposite of the other: the other side of some set, or a negation more."""
+        if self.negated != other.negated:
+            return True
+        gone = {number for number, _ in self.sides - other.sides}
+        return not gone.isdisjoint({number for number, _ in other.sides - self.sides})
+
+
+NEUTRAL = Stance(False, frozenset())
 
 
 @dataclass(frozen=True)
@@ -44,6 +63,24 @@ class Contrasts:
     def negated(self, words: Sequence[str]) -> bool:
         """Whether the words hold a negation; two are no affirmation ("no not that one")."""
         return any(word in self.negations or word.endswith("n't") for word in words)
+
+    def stance(self, text: str) -> Stance:
+        """What a canonical text says yes and no to, by `sets` and negations only.
+
+        A day or a device may be misheard for another, and is then the same request said again; on for off is not.
+        """
+        words = text.split()
+        if self._telling.isdisjoint(words) and "n't" not in text:
+            return NEUTRAL
+        return Stance(self.negated(words), self._found(words, self._reversals))
+
+    @cached_property
+    def _telling(self) -> frozenset[str]:
+        return frozenset(part for term in self._reversals for part in term.split("_")) | self.negations
+
+    @cached_property
+    def _reversals(self) -> SidesByWord:
+        return _sides_by_word(self.sets)
 
     @cached_property
     def _sides(self) -> SidesByWord:
