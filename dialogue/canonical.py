@@ -10,14 +10,16 @@ from functools import cached_property
 
 #: Punctuation that carries meaning and is kept wherever it stands.
 _KEPT = frozenset("%&@#$€£¥+°")
-#: Punctuation that is kept between digits only ("7:30", "3.5", "1/2").
-_BETWEEN_DIGITS = ".:,/"
+#: Punctuation that is kept between digits only ("7:30", "3.5", "1/2", "5*3").
+_BETWEEN_DIGITS = ".:,/*=<>^"
 _APOSTROPHES = dict.fromkeys(map(ord, "'’‘ʼ`´＇"), "'")
 
 _ABBREVIATION = re.compile(r"\b([^\W\d_])\.(?=[^\W\d_]\b)")
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _LOOSE_SEPARATOR = re.compile(rf"(?<!\d)[{_BETWEEN_DIGITS}]|[{_BETWEEN_DIGITS}](?!\d)")
 _LOOSE_APOSTROPHE = re.compile(r"(?<!\w)'|'(?!\w)")
+_OPERATOR = re.compile(r"(?<=\d)\s+([*=<>^])\s+(?=\d)")
+_SUBTRACTION = re.compile(r"(?<=\d)\s+-\s+(?=\d)")
 _LOOSE_MINUS = re.compile(r"-(?!\d)|(?<=[^\s])-")
 
 
@@ -29,7 +31,7 @@ class _Folding(dict[int, str]):
         category = unicodedata.category(character)
         kept = category[0] in "LMNS" or character in _KEPT or character in _BETWEEN_DIGITS + "-"
         folded = _APOSTROPHES.get(code) or (character if kept else " ")
-        if character in "<=>^|~":
+        if character in "|~":
             folded = " "
         self[code] = folded
         return folded
@@ -54,7 +56,10 @@ def fold(text: str) -> str:
         text = _ABBREVIATION.sub(r"\1", text)
     if "," in text:
         text = _THOUSANDS.sub("", text)
+    if " - " in text:
+        text = _SUBTRACTION.sub(" minus ", text)
     if any(separator in text for separator in _BETWEEN_DIGITS):
+        text = _OPERATOR.sub(r"\1", text)
         text = _LOOSE_SEPARATOR.sub(" ", text)
     if "'" in text:
         text = _LOOSE_APOSTROPHE.sub(" ", text)

@@ -131,7 +131,14 @@ ENGLISH = Contrasts(
         ("set", "cancel delete unset"),
         ("show", "hide"),
         ("accept answer pick_up", "decline reject ignore hang_up"),
-        ("connect pair", "disconnect unpair"),
+        ("connect pair", "disconnect unpair"), ("upload", "download"), ("deposit", "withdraw"), ("debit", "credit"),
+        ("approve", "deny"), ("encrypt encryption", "decrypt decryption"), ("enter", "exit"),
+        ("incoming", "outgoing"), ("daily", "weekly", "monthly", "yearly annually"), ("lend", "borrow"),
+        ("plus", "minus", "times", "divided"), ("ii", "iii", "iv", "vi", "vii", "viii"),
+        ("milligram milligrams mg", "gram grams", "kilogram kilograms kg"),
+        ("cup cups", "spoon spoons", "tablespoon tablespoons", "teaspoon teaspoons", "liter liters litre litres"),
+        ("increase", "decrease"), ("import", "export"), ("win", "lose"),
+        ("track", "cancel"), ("find track where", "cancel"), ("include", "exclude"),
         ("follow", "unfollow"), ("like", "dislike unlike"), ("subscribe", "unsubscribe"), ("block", "unblock"),
         ("dim", "brighten"), ("save keep", "discard delete"), ("skip", "repeat replay"),
         ("order reorder", "cancel return refund"), ("pickup", "delivery deliver"),
@@ -184,8 +191,8 @@ ENGLISH = Contrasts(
          "mexican", "cuban", "jamaican", "brazilian", "argentinian"),
     ),
     negations=frozenset(
-        "not no never without cannot neither nor nothing none except dont cant wont isnt doesnt didnt couldnt arent"
-        " shouldnt wouldnt".split()
+        "not no never minus negative without cannot neither nor nothing none except dont cant wont isnt"
+        " doesnt didnt couldnt arent shouldnt wouldnt".split()
     ),
     neutral=frozenset(
         "want_to like_to love_to need_to have_to has_to listen_to listening_to how_to able_to got_to trying_to next_to"

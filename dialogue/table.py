@@ -66,7 +66,7 @@ def turn_batch(turns: Sequence[Turn], canonical: Callable[[str], str]) -> pa.Rec
         [turn.session_id for turn in turns],
         [canonical_of[text] for text in said],
         said,
-        [canonical(turn.text) if turn.served else None for turn in turns],
+        [_rewrite(turn, canonical) for turn in turns],
         [each.propensity for each in served],
         [each.confidence for each in asr],
         [each.confidence for each in nlu],
@@ -90,6 +90,14 @@ def dialogue_batch(sessions: Sequence[Session], canonical: Callable[[str], str])
     names = [session.session_id for session in sessions for _ in session.turns]
     batch = turn_batch(turns, canonical)
     return pa.RecordBatch.from_arrays([pa.array(names, pa.string()), *batch.columns], schema=DIALOGUE_SCHEMA)
+
+
+def _rewrite(turn: Turn, canonical: Callable[[str], str]) -> str | None:
+    """What was served instead of what was said; None where that is the same: a rewriter may log that it passed."""
+    if turn.served is None:
+        return None
+    rewrite = canonical(turn.text)
+    return None if rewrite == canonical(turn.said) else rewrite
 
 
 _JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -10,8 +11,7 @@ from rewrite.bundle import Bundle
 from rewrite.config import GateConfig
 from rewrite.execution import MICRO, Execution
 from rewrite.gate import LIVE_TURNS, upper_bound
-from rewrite.guards import table_guard
-from rewrite.mining import Candidate, candidate_from_record
+from rewrite.mining import Candidate, candidate_from_record, judge_pair
 
 _PAIRS = pa.schema([("source", pa.string()), ("target", pa.string())])
 _CARRIED = pa.schema(
@@ -31,24 +31,52 @@ def carry(tables: Execution, earlier: Bundle | None, candidates: list[Candidate]
     """Stage 6: rewrites of an earlier bundle of which this log holds too little to judge them anew.
 
     While a rewrite is live, the request is hardly ever left alone, so that the log no longer shows why it was needed.
-    It stays unless it was left alone often enough to be judged, or failed while it was served.
+    It stays if the request was not left alone often enough to be judged by itself, if the earlier evidence and this
+    log's, taken together, still pass this gate, and if its target is not itself rewritten now.
     """
     kept = [candidate_from_record(row) for row in earlier.rewrites()] if earlier else []
     known = {each.source for each in candidates if each.verdict.kept}
-    open_ = [each for each in kept if each.source not in known and table_guard(each.source, each.target) is None]
+    open_ = [each for each in kept if each.source not in known and each.target not in known]
     tables.write("earlier", iter([_pairs(open_)]), _PAIRS)
-    alone = tables.table("SELECT texts.said AS said, weight FROM texts WHERE said IN (SELECT source FROM earlier)")
-    weight = dict(zip(alone["said"].to_pylist(), alone["weight"].to_pylist(), strict=True))
+    ends = "SELECT source FROM earlier UNION SELECT target FROM earlier"
+    texts = tables.table(f"SELECT said, users, weight, success FROM texts WHERE said IN ({ends})").to_pylist()
+    seen = {row["said"]: row for row in texts}
     served = tables.table("SELECT * FROM served WHERE said IN (SELECT source FROM earlier)").to_pylist()
-    live = {(row["said"], row["rewrite"]): (row["success"] / MICRO, row["weight"] / MICRO) for row in served}
+    live = {(row["said"], row["rewrite"]): row for row in served}
+    merged = [_with_new(each, seen, live, gate) for each in open_]
     carried = [
         each
-        for each in open_
-        if weight.get(each.source, 0) / MICRO < min(LIVE_TURNS, each.evidence.source_turns)
-        and not _failed_live(each, live.get((each.source, each.target), (0.0, 0.0)), gate)
+        for each, before in zip(merged, open_, strict=True)
+        if each.verdict.kept
+        and seen.get(each.source, _NOTHING)["weight"] / MICRO < min(LIVE_TURNS, before.evidence.source_turns)
+        and not _failed_live(before, live.get((each.source, each.target), _NOTHING), gate)
     ]
     tables.write("carried", iter([_carried_texts(carried)]), _CARRIED)
     return carried
+
+
+_NOTHING: dict[str, Any] = {"users": 0, "weight": 0, "success": 0}
+
+
+def _with_new(
+    earlier: Candidate, seen: dict[str, dict[str, Any]], live: dict[tuple[str, str], dict[str, Any]], gate: GateConfig
+) -> Candidate:
+    """The candidate with the new log's turns added to its evidence, judged again."""
+    source, target = seen.get(earlier.source, _NOTHING), seen.get(earlier.target, _NOTHING)
+    served = live.get((earlier.source, earlier.target), _NOTHING)
+    old = earlier.evidence
+    evidence = replace(
+        old,
+        source_users=max(old.source_users, source["users"]),
+        source_turns=old.source_turns + source["weight"] / MICRO,
+        source_success=old.source_success + source["success"] / MICRO,
+        target_users=max(old.target_users, target["users"]),
+        target_turns=old.target_turns + target["weight"] / MICRO,
+        target_success=old.target_success + target["success"] / MICRO,
+        served_turns=old.served_turns + served["weight"] / MICRO,
+        served_success=old.served_success + served["success"] / MICRO,
+    )
+    return replace(earlier, evidence=evidence, verdict=judge_pair(earlier.source, earlier.target, evidence, gate)[0])
 
 
 def _pairs(candidates: list[Candidate]) -> pa.RecordBatch:
@@ -56,9 +84,9 @@ def _pairs(candidates: list[Candidate]) -> pa.RecordBatch:
     return pa.RecordBatch.from_pylist(rows, schema=_PAIRS)
 
 
-def _failed_live(candidate: Candidate, live: tuple[float, float], gate: GateConfig) -> bool:
-    success, turns = live
-    best = float(upper_bound(success, turns, gate.confidence))
+def _failed_live(candidate: Candidate, served: dict[str, Any], gate: GateConfig) -> bool:
+    turns = served["weight"] / MICRO
+    best = float(upper_bound(served["success"] / MICRO, turns, gate.confidence))
     return turns > 0 and best < candidate.verdict.alone_upper + gate.margin
 
 

@@ -19,7 +19,7 @@ REASONS: Mapping[str, str] = {
     "near_good": "it looks like a broken form of a request that is known to work",
     "blocked": "a person blocked rewrites of it",
     "known_good": "it is known to work as it is",
-    "not_failing": "it is often said, and not known to fail",
+    "not_failing": "it was said before, and is not known to fail",
     "no_candidate": "nothing close to it is known",
     "ambiguous": "two known requests are about as close",
     "unsure": "the closest known request is not likely enough to be what was meant",

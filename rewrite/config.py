@@ -45,16 +45,16 @@ class GateConfig:
     confidence: float = 0.95  # one-sided, of each bound
     margin: float = 0.10  # by which the target's lower bound must exceed the source's upper bound
     rewritten_floor: float = 0.50  # least lower bound of the rewritten: right more often than wrong
-    good_floor: float = 0.60  # lower bound of success from which a text is known to be good
+    good_floor: float = 0.70  # lower bound of success from which a text is known to be good
     personal_hops: int = 2  # times a user must have made the same correction for it to be theirs
 
     def __post_init__(self) -> None:
         _check(self.min_users >= 1, "gate.min_users", self.min_users, "1 or more")
-        _check(0 < self.user_cap < 1e9, "gate.user_cap", self.user_cap, "a weight above 0 and below a billion")
+        _check(0.1 <= self.user_cap < 1e9, "gate.user_cap", self.user_cap, "a weight from 0.1 to below a billion")
         _check(0.5 <= self.confidence < 1, "gate.confidence", self.confidence, "from 0.5 to below 1")
         _check(0 <= self.margin < 1, "gate.margin", self.margin, "from 0 to below 1")
         _check(0 <= self.rewritten_floor < 1, "gate.rewritten_floor", self.rewritten_floor, "from 0 to below 1")
-        _check(0 < self.good_floor < 1, "gate.good_floor", self.good_floor, "between 0 and 1")
+        _check(0.5 <= self.good_floor < 1, "gate.good_floor", self.good_floor, "from 0.5 to below 1")
         _check(self.personal_hops >= 1, "gate.personal_hops", self.personal_hops, "1 or more")
 
 
@@ -77,7 +77,7 @@ class ResourceConfig:
     memory_limit: str = "1GB"  # DuckDB's; the rest of the job adds some 300 MB a worker
 
     def __post_init__(self) -> None:
-        _check(self.threads >= 1, "resources.threads", self.threads, "1 or more")
+        _check(1 <= self.threads <= 1024, "resources.threads", self.threads, "from 1 to 1024")
         _check(self.workers >= 1, "resources.workers", self.workers, "1 or more")
         sound = re.fullmatch(r"\d+(\.\d+)? ?[KMGT]i?B", self.memory_limit)
         _check(sound is not None, "resources.memory_limit", self.memory_limit, 'an amount such as "500MB" or "2GB"')

@@ -26,7 +26,7 @@ class Reason(StrEnum):
     NEAR_GOOD = "near_good"  # a broken form of a request that is known to work
     BLOCKED = "blocked"  # a person's word: never rewrite this
     KNOWN_GOOD = "known_good"  # works as it is
-    NOT_FAILING = "not_failing"  # often said, and not known to fail
+    NOT_FAILING = "not_failing"  # said before, and not known to fail
     NO_CANDIDATE = "no_candidate"  # nothing close is known
     AMBIGUOUS = "ambiguous"  # two candidates are about as close
     UNSURE = "unsure"  # the best candidate is not likely enough to be right

@@ -5,6 +5,9 @@ language's by passing other `Contrasts`.
 
 * `exchanges_meaning`: one word of a set of contrasts gives way to another (on / off, monday / tuesday), or a
   negation appears or disappears.
+* `turns_round`: a word gave way to itself with an opposing beginning (salted / unsalted).
+* `reorders`: words that both hold stand in another order (from boston to denver / from denver to boston).
+* `widens`: more is asked for: "and", "all", or an amount of money.
 * `loses_value`: a value from a closed set (a day, a direction, a room) was said and is gone.
 * `changes_numbers`: a number that was said is missing or another one.
 * `changes_words`: a word that was understood is replaced or dropped, or a word with content is added.
@@ -14,12 +17,13 @@ language's by passing other `Contrasts`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from rapidfuzz.distance import Indel, Levenshtein
 
-from dialogue.similarity import sound_key
 from dialogue.contrasts import ENGLISH, Contrasts
+from dialogue.similarity import sound_key
 from rewrite.decision import Reason
 from rewrite.spoken import numbers, spoken_words
 
@@ -37,6 +41,20 @@ LEAST_ALIKE = 0.8
 LEAST_ALIKE_APART = 0.5
 
 
+#: Beginnings that turn a word into its opposite, and those that exchange one opposite for the other.
+OPPOSING = frozenset("un in im il ir dis non de mis anti under over counter".split())
+OPPOSING_PAIRS = (
+    ("hyper", "hypo"), ("pre", "post"), ("inter", "intra"), ("en", "de"), ("over", "under"), ("up", "down"),
+    ("in", "out"), ("in", "ex"), ("im", "ex"), ("macro", "micro"), ("max", "min"), ("semi", "bi"), ("in", "de"),
+)  # fmt: skip
+#: Shorter stems carry such beginnings by chance ("to", "into").
+STEM = 4
+PARTICLES = frozenset("on off up down in out away back".split())
+#: Words that widen a request.
+WIDENING = frozenset("and also plus all every everything everyone everybody both entire whole".split())
+MONEY = frozenset("$ € £ ¥ dollar dollars euro euros pound pounds cent cents buck bucks yen".split())
+
+
 def exchanges_meaning(source: Sequence[str], target: Sequence[str], contrasts: Contrasts = ENGLISH) -> bool:
     """Whether the target says, in some set of contrasts, another side than the source; or negates what it does not."""
     if contrasts.negated(source) != contrasts.negated(target):
@@ -44,6 +62,53 @@ def exchanges_meaning(source: Sequence[str], target: Sequence[str], contrasts: C
     said, proposed = contrasts.sides(source), contrasts.sides(target)
     lost, gained = {number for number, _ in said - proposed}, {number for number, _ in proposed - said}
     return bool(lost & gained)
+
+
+def turns_round(source: Sequence[str], target: Sequence[str]) -> bool:
+    """Whether a word gave way to itself with an opposing beginning ("salted", "unsalted"; "hyper-", "hypo-")."""
+    gone = [word for word in source if word not in target]
+    came = [word for word in target if word not in source]
+    return any(_opposed(one, other) for one in gone for other in came)
+
+
+def _opposed(one: str, other: str) -> bool:
+    short, long = sorted((one, other), key=len)
+    if len(short) >= STEM and long.endswith(short) and long[: -len(short)] in OPPOSING:
+        return True
+    for first, second in OPPOSING_PAIRS:
+        for mine, theirs in ((first, second), (second, first)):
+            if one.startswith(mine) and other.startswith(theirs) and one[len(mine) :] == other[len(theirs) :]:
+                return True
+    return False
+
+
+def reorders(source: Sequence[str], target: Sequence[str]) -> bool:
+    """Whether words of content that both texts hold stand in another order: who to whom, from where to where.
+
+    "from boston to denver", "from denver to boston". Particles may move alone ("turn the lights off", "turn off the
+    lights"), but not change places with one another.
+    """
+    shared = Counter(source) & Counter(target)
+    one, other = ([word for word in words if word in shared] for words in (source, target))
+    return any(
+        Counter(mine) == Counter(theirs) and mine != theirs
+        for mine, theirs in (
+            (_content(one), _content(other)),
+            ([word for word in one if word in PARTICLES], [word for word in other if word in PARTICLES]),
+        )
+    )
+
+
+def _content(words: Sequence[str]) -> list[str]:
+    return [word for word in words if word not in FILLERS and word not in PARTICLES]
+
+
+def widens(source: Sequence[str], target: Sequence[str]) -> bool:
+    """Whether the target asks for more: a conjunction, a quantifier or an amount of money that was not said."""
+    return any(word in WIDENING and word not in source for word in target) or (
+        any(word.strip("0123456789.,") in MONEY for word in target)
+        and not any(word.strip("0123456789.,") in MONEY for word in source)
+    )
 
 
 def loses_value(source: Sequence[str], target: Sequence[str], contrasts: Contrasts = ENGLISH) -> bool:
@@ -75,11 +140,21 @@ def strays(source: str, target: str) -> bool:
 
 
 def changes_numbers(source: Sequence[str], target: Sequence[str], *, may_add: bool) -> bool:
-    """Whether a number that was said is missing or another one; with `may_add`, a number may come where none was."""
+    """Whether a number or a spelled letter that was said is missing or another one.
+
+    With `may_add`, a number may come where none was, and letters may go where none come.
+    """
+    spelled, letters = _letters(source), _letters(target)
+    if spelled != letters and (letters or not may_add):
+        return True
     said, proposed = numbers(source), numbers(target)
     if may_add and not said:
         return False
     return sorted(said) != sorted(proposed)
+
+
+def _letters(words: Sequence[str]) -> list[str]:
+    return sorted(word for word in words if len(word) == 1 and word.isalpha() and word not in "ai")
 
 
 def changes_words(
@@ -118,11 +193,11 @@ def _unlike(said: str, meant: str) -> bool:
 def table_guard(source: str, target: str) -> Reason | None:
     """The guard of a pair that many users' corrections support: None, or why it is refused all the same."""
     said, proposed = spoken_words(source), spoken_words(target)
-    if exchanges_meaning(said, proposed):
+    if exchanges_meaning(said, proposed) or turns_round(said, proposed):
         return Reason.GUARD_POLARITY
     if changes_numbers(said, proposed, may_add=True):
         return Reason.GUARD_NUMBER
-    if loses_value(said, proposed):
+    if loses_value(said, proposed) or reorders(said, proposed) or widens(said, proposed):
         return Reason.GUARD_WORD
     return None
 
@@ -130,10 +205,22 @@ def table_guard(source: str, target: str) -> Reason | None:
 def layer_guard(source: str, target: str, known: Callable[[str], bool], *, may_add: bool) -> Reason | None:
     """The guard of a candidate that is merely near: None, or why it is refused."""
     said, proposed = spoken_words(source), spoken_words(target)
-    if exchanges_meaning(said, proposed) or ENGLISH.opposites(proposed) - ENGLISH.opposites(said):
+    if (
+        exchanges_meaning(said, proposed)
+        or turns_round(said, proposed)
+        or ENGLISH.opposites(proposed) - ENGLISH.opposites(said)
+    ):
         return Reason.GUARD_POLARITY  # nothing near is so sure that a side may come in that was not said
     if changes_numbers(said, proposed, may_add=False):
         return Reason.GUARD_NUMBER
+    if reorders(said, proposed) or widens(said, proposed):
+        return Reason.GUARD_WORD
     if changes_words(source.split(), target.split(), known, may_add=may_add):
         return Reason.GUARD_WORD
     return None
+
+
+def sounds_the_same(source: str, target: str) -> bool:
+    """Whether two texts sound alike word for word, fillers aside: then what was heard is what was said."""
+    keys = (sound_key(" ".join(w for w in text.split() if w not in FILLERS)) for text in (source, target))
+    return len(set(keys)) == 1

@@ -148,14 +148,19 @@ def _candidate(
         served_turns=on.get("weight", 0) / MICRO,
         served_success=on.get("success", 0) / MICRO,
     )
-    verdict = judge(evidence, gate)
-    guard = table_guard(source, target)
+    verdict, guard = judge_pair(source, target, evidence, gate)
+    route = tuple(str(state) for state in found.route)
+    return Candidate(source, target, verdict, evidence, found.score, route, found.support_turns, guard)
+
+
+def judge_pair(source: str, target: str, evidence: Evidence, gate: GateConfig) -> tuple[Verdict, str | None]:
+    """The verdict on a pair by its evidence and by its words; and what the guard says of it."""
+    verdict, guard = judge(evidence, gate), table_guard(source, target)
     if guard is not None and verdict.kept:
         verdict = replace(verdict, reason=GateReason.GUARDED)
     elif verdict.kept and not settled(evidence) and strays(source, target):
         verdict = replace(verdict, reason=GateReason.OTHER_GOAL)
-    route = tuple(str(state) for state in found.route)
-    return Candidate(source, target, verdict, evidence, found.score, route, found.support_turns, guard)
+    return verdict, guard
 
 
 REWRITE_SCHEMA = pa.schema(

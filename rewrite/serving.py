@@ -24,6 +24,8 @@ KIND = "serving arrays"
 
 GOOD = 1  # known to work for everyone
 FAILING = 2  # known to fail more often than not
+#: Share of success from which the words of a text count as understood, whoever said it.
+WORKS = 0.5
 PUBLIC = 4  # said by enough users; any other text is there for the users whose own it is, and for nobody else
 
 Bytes = NDArray[np.uint8]
@@ -56,7 +58,7 @@ class ServingArrays:
     """Everything that an answer needs.
 
     texts        key table: canonical text -> row
-    words        key table of the words of requests known to work
+    words        key table of the words of requests that work for whoever said them: they only ever stop a rewrite
     status       [rows] uint8: GOOD, FAILING and PUBLIC, added up
     success      [rows] float32: share of turns that succeeded when left alone
     surfaces     [bytes] uint8, at surface_offsets [rows + 1] int64: the text as it is written, empty where the same
@@ -149,8 +151,9 @@ def _build_lookups(
 ) -> None:
     KeyTable.build(_strings(population, "said")).save(folder / "texts")
     status = population["status"].to_numpy()
-    good = zip(_strings(population, "said"), status.tolist(), strict=True)
-    KeyTable.build(sorted({word for text, mark in good if mark & GOOD for word in text.split()})).save(folder / "words")
+    success = (population["success"].to_numpy() / population["weight"].to_numpy()).astype(np.float32)
+    works = zip(_strings(population, "said"), (success >= WORKS).tolist(), strict=True)
+    KeyTable.build(sorted({word for text, well in works if well for word in text.split()})).save(folder / "words")
     owners = list(dict.fromkeys(each.user for each in corrections))
     KeyTable.build(owners).save(folder / "owners")
     place = {user: number for number, user in enumerate(owners)}
@@ -163,7 +166,7 @@ def _build_lookups(
     entry[[each.source for each in table]] = np.arange(len(table), dtype=np.int32)
     arrays: dict[str, NDArray[Any]] = {
         "status": status,
-        "success": (population["success"].to_numpy() / population["weight"].to_numpy()).astype(np.float32),
+        "success": success,
         "surfaces": np.frombuffer(b"".join(surfaces), np.uint8),
         "surface_offsets": np.cumsum([0, *map(len, surfaces)], dtype=np.int64),
         "entry": entry,

@@ -11,7 +11,7 @@ own_hops    a user's steps from one text to the next try
 hops        the same over all users, each capped: the edges of the chain
 own_served  what was rewritten to what for a user, and how it went
 served      the same over all users, each capped
-surfaces    how a text is most often written
+surfaces    how most users write a text
 corrections a user's own step from a text that fails them to one that works for them
 histories   a user's own texts that work for them
 requests    the texts that an engine may need, numbered in order: a bundle's population
@@ -131,11 +131,13 @@ def served(gate: GateConfig) -> str:
 
 
 def surfaces() -> str:
-    """How a text is most often written; of equally frequent ways, the first in order."""
+    """How most users write a text, with how many they are; of ways as frequent, the first in order."""
     return f"""
-        SELECT said, surface FROM (
-            SELECT said, surface, row_number() OVER (PARTITION BY said ORDER BY turns DESC, surface NULLS LAST) AS place
-            FROM (SELECT said, surface, count(*) AS turns FROM attempts WHERE {_COUNTED} GROUP BY said, surface) AS ways
+        SELECT said, surface, users FROM (
+            SELECT said, surface, users, row_number() OVER (
+                PARTITION BY said ORDER BY users DESC, turns DESC, surface NULLS LAST) AS place
+            FROM (SELECT said, surface, count(DISTINCT user_id) AS users, count(*) AS turns
+                  FROM attempts WHERE {_COUNTED} GROUP BY said, surface) AS ways
         ) AS ranked WHERE place = 1"""
 
 
@@ -178,11 +180,14 @@ def requests(gate: GateConfig) -> str:
     return f"""
         SELECT row_number() OVER (ORDER BY said) - 1 AS number, said, surface, users, turns, weight, success, last_seen
         FROM (
-            SELECT texts.said AS said, surfaces.surface AS surface, texts.users AS users, texts.turns AS turns,
-                   texts.weight AS weight, texts.success AS success, texts.last_seen AS last_seen
+            SELECT texts.said AS said, CASE WHEN surfaces.users >= {gate.min_users} OR texts.users < {gate.min_users}
+                        THEN surfaces.surface ELSE texts.said END AS surface,
+                   texts.users AS users, texts.turns AS turns, texts.weight AS weight,
+                   texts.success AS success, texts.last_seen AS last_seen
             FROM texts JOIN surfaces ON surfaces.said = texts.said
             WHERE texts.users >= {gate.min_users} OR texts.said IN (SELECT said FROM own_requests)
                OR texts.said IN (SELECT said FROM corrections) OR texts.said IN (SELECT next_said FROM corrections)
+               OR texts.said IN (SELECT said FROM carried)
             UNION ALL
             SELECT said, surface, users, turns, weight, success, last_seen
             FROM carried WHERE said NOT IN (SELECT said FROM texts)

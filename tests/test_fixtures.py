@@ -24,10 +24,6 @@ LEARNED = {
     "play we don't talk": "play we don't talk about bruno",
     "what's the weather in wilkerson": "what's the weather in wilkerson washington",
 }
-#: A word that no working request holds, one letter from a word that some does: letters cannot tell that it was heard
-#: well. A rung that knows more of the language has to.
-BEYOND_LETTERS = {"add silk to my shopping list", "play the news from the cbc"}
-
 
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
@@ -96,9 +92,10 @@ def test_a_users_own_history_comes_before_most_peoples(engine, user, said, serve
                 *["turn on the light", "turn off the light", "call tom", "call mom", "next", "thank you"],
                 *["set an alarm for seven", "set a timer for seventeen minutes"],
                 *["play songs by queen", "play songs by prince"],
-                *["what's the weather in seattle", "what's the traffic in seattle"],
+                "what's the traffic in seattle",
             ],
         ),
+        (Reason.NOT_FAILING, ["what's the weather in seattle"]),  # often followed by the traffic: not so sure
         (Reason.NO_CANDIDATE, ["make me a sandwich", "start the fountain pump", "yes", "the second one"]),
         (Reason.GUARD_POLARITY, ["don't turn on the light", "volume down", "set a timer for seventeen hours"]),
         (Reason.GUARD_NUMBER, ["set an alarm for eleven", "set an alarm for seventeen", "play sirius channel 54"]),
@@ -150,10 +147,9 @@ def test_the_harder_forms_are_mostly_won_and_never_wrong(judged):
     report, _ = judged
     assert (report.tally.opportunities, report.tally.guardrails) == (29, 64)
     assert report.tally.wrong == 0
-    assert report.tally.wins >= 19 + 6
+    assert report.tally.wins >= 19 + 4
 
 
-def test_nothing_that_letters_can_tell_is_lost(judged):
+def test_nothing_that_must_be_left_alone_is_lost(judged):
     _, every = judged
-    lost = {each.case.turn.said for each in every if each.verdict is Verdict.FALSE_TRIGGER}
-    assert lost <= BEYOND_LETTERS
+    assert [each.case.turn.said for each in every if each.verdict is Verdict.FALSE_TRIGGER] == []

@@ -130,6 +130,12 @@ def test_what_is_left_alone(engine: RewriteEngine, text: str, user: str | None, 
     assert decision.rewrite_id is None
 
 
+def test_what_is_near_but_sounds_otherwise_is_only_suggested(engine: RewriteEngine):
+    decision = engine.rewrite("play imagine dragoms")
+    assert (decision.action, decision.reason) == (Action.SUGGEST, Reason.NEAR_GOOD)
+    assert (decision.text, decision.original) == ("Play Imagine Dragons", "play imagine dragoms")
+
+
 @pytest.mark.parametrize("odd", [None, 5, b"play", ["play"], object()])
 def test_what_is_no_text_passes_with_the_fault(engine: RewriteEngine, odd: object):
     decision = engine.rewrite(odd)  # type: ignore[arg-type]

@@ -54,7 +54,7 @@ def test_a_clear_correction_is_kept():
         ({"source_users": 4}, GateReason.TOO_FEW_USERS),
         ({"target_users": 4}, GateReason.TOO_FEW_USERS),
         ({"route_users": 4}, GateReason.TOO_FEW_USERS),
-        ({"source_success": 17}, GateReason.GOOD_ALREADY),  # lower bound of 17 of 20 is 0.67
+        ({"source_success": 19}, GateReason.GOOD_ALREADY),  # lower bound of 19 of 20 is 0.79
         ({"source_success": 10}, GateReason.NOT_BETTER),  # half of the time it works
         ({"target_success": 20}, GateReason.NOT_BETTER),  # the target works a third of the time
         ({"share": 0.2}, GateReason.NOT_BETTER),  # most of its users meant something else

@@ -71,10 +71,12 @@ def test_a_verdict_by_hand():
 
 
 def test_a_target_two_steps_away():
-    table = states(a=(20, 0, 0), b=(20, 0, 0), c=(60, 57, 57))
-    candidates = judge_all(chain_of(table, hops(("a", "b", 18), ("b", "c", 18))), table, NOT_SERVED, GATE)
-    assert [(each.source, each.target) for each in chosen(candidates)] == [("a", "c"), ("b", "c")]
-    assert next(each for each in candidates if each.source == "a").route == ("a", "b", "c")
+    table = states(bee_sea=(20, 0, 0), bee_see=(20, 0, 0), the_bbc=(60, 57, 57))
+    steps = hops(("bee sea", "bee see", 18), ("bee see", "the bbc", 18))
+    candidates = judge_all(chain_of(table, steps), table, NOT_SERVED, GATE)
+    pairs = [(each.source, each.target) for each in chosen(candidates)]
+    assert pairs == [("bee sea", "the bbc"), ("bee see", "the bbc")]
+    assert next(each for each in candidates if each.source == "bee sea").route == ("bee sea", "bee see", "the bbc")
 
 
 def test_a_flip_is_guarded_however_well_it_does():
