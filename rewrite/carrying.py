@@ -10,7 +10,7 @@ import pyarrow as pa
 from rewrite.bundle import Bundle
 from rewrite.config import GateConfig
 from rewrite.execution import MICRO, Execution
-from rewrite.gate import LIVE_TURNS, upper_bound
+from rewrite.gate import LIVE_TURNS, lower_bound, upper_bound
 from rewrite.mining import Candidate, candidate_from_record, judge_pair
 
 _PAIRS = pa.schema([("source", pa.string()), ("target", pa.string())])
@@ -32,7 +32,8 @@ def carry(tables: Execution, earlier: Bundle | None, candidates: list[Candidate]
 
     While a rewrite is live, the request is hardly ever left alone, so that the log no longer shows why it was needed.
     It stays if the request was not left alone often enough to be judged by itself, if the earlier evidence and this
-    log's, taken together, still pass this gate, and if its target is not itself rewritten now.
+    log's, taken together, still pass this gate, if the new log does not show it to work, and if its target is not
+    itself rewritten now.
     """
     kept = [candidate_from_record(row) for row in earlier.rewrites()] if earlier else []
     known = {each.source for each in candidates if each.verdict.kept}
@@ -49,6 +50,7 @@ def carry(tables: Execution, earlier: Bundle | None, candidates: list[Candidate]
         for each, before in zip(merged, open_, strict=True)
         if each.verdict.kept
         and seen.get(each.source, _NOTHING)["weight"] / MICRO < min(LIVE_TURNS, before.evidence.source_turns)
+        and not _works_now(seen.get(each.source, _NOTHING), gate)
         and not _failed_live(before, live.get((each.source, each.target), _NOTHING), gate)
     ]
     tables.write("carried", iter([_carried_texts(carried)]), _CARRIED)
@@ -82,6 +84,11 @@ def _with_new(
 def _pairs(candidates: list[Candidate]) -> pa.RecordBatch:
     rows = [{"source": each.source, "target": each.target} for each in candidates]
     return pa.RecordBatch.from_pylist(rows, schema=_PAIRS)
+
+
+def _works_now(source: dict[str, Any], gate: GateConfig) -> bool:
+    """Whether the new log alone shows the source to work more often than not."""
+    return bool(lower_bound(source["success"] / MICRO, source["weight"] / MICRO, gate.confidence) > 0.5)
 
 
 def _failed_live(candidate: Candidate, served: dict[str, Any], gate: GateConfig) -> bool:

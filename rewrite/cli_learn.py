@@ -35,7 +35,10 @@ def learn(
     config: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Parameters in a TOML or JSON file; options given here beat it.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(metavar="N", help="Seed of everything random.", show_default="0")] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Kept with the bundle; the job draws nothing at random.", show_default="0"),
+    ] = None,
     previous: Annotated[
         Path | None,
         typer.Option(metavar="BUNDLE", help="An earlier bundle: its pins, blocks and rewrites are carried over."),

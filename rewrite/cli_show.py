@@ -148,18 +148,21 @@ def _print_overrides(overrides: Overrides) -> None:
 
 
 def _source_document(opened: Bundle, source: str) -> dict[str, Any]:
+    """What is known of a request; what fewer than the gate's users said is theirs, and is not shown."""
+    enough = opened.manifest.parameters["gate"]["min_users"]
     said = canonical_of(opened)(source)
     overrides = opened.overrides
     corrections = Counter(row["target"] for row in rows_of(opened, "corrections", "source", said))
+    common = corrections.most_common()
     return {
         "bundle": str(opened.path),
         "source": said,
         "pinned": overrides.pinned.get(said),
         "blocked": said in overrides.blocked,
-        "request": next(iter(rows_of(opened, "requests", "text", said)), None),
+        "request": next((row for row in rows_of(opened, "requests", "text", said) if row["status"] != "private"), None),
         "rewrite": next(iter(rows_of(opened, "rewrites", "source", said)), None),
         "candidates": rows_of(opened, "candidates", "source", said),
-        "own_corrections": [{"target": text, "users": users} for text, users in corrections.most_common()],
+        "own_corrections": [{"target": text, "users": users} for text, users in common if users >= enough],
         "rewritten_to_it": [row["source"] for row in rows_of(opened, "rewrites", "target", said)],
     }
 
