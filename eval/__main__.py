@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from eval.command import run
+from eval.estimate import command as estimate
 from eval.simulation.cli import simulate
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -17,6 +18,7 @@ def main() -> None:
 
 app.command()(run)
 app.command()(simulate)
+app.command("estimate")(estimate)
 
 if __name__ == "__main__":
     app(prog_name="python -m eval")
