@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from eval.command import run
-from eval.estimate import command as estimate
+from eval.estimate_command import command as estimate
 from eval.simulation.cli import simulate
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
