@@ -7,7 +7,8 @@ absent       not measured, and counted as such
 That is judging by accepted texts. By interpretation, `gold.frame` takes the place of `gold.rewrite`, and what NLU makes
 of the request left alone says whether it is an opportunity; by simulated outcome every turn is a case.
 
-Gold that contradicts itself is not measured either; it is counted, and the first such turns are told with the fault.
+Gold that contradicts itself, or has a field that is not known, is not measured either; it is counted, and the first
+such turns are told with the fault. A turn that comes again, with the same turn_id, is counted once.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from dialogue.canonical import Canonicaliser
 from dialogue.errors import TooManyRejects
 from dialogue.reader import LogReader, PathLike, read_log
 from dialogue.turn import FailurePoint, Gold, Turn
-from eval.errors import CaseError
+from eval.errors import CaseError, UnknownGold
 
 #: By which texts count as equal: the engine's own forms may differ, a judge's may not.
 CANONICAL = Canonicaliser()
@@ -71,7 +72,8 @@ class Case:
             return cls(turn, ()) if by is Judging.OUTCOMES else None
         unknown = sorted(gold.annotated - _KNOWN)
         if unknown:
-            raise _broken(turn, f"has the unknown field {unknown[0]!r}", f"known are {', '.join(sorted(_KNOWN))}")
+            fault = f"has the unknown field {unknown[0]!r}"
+            raise UnknownGold(_words(turn, fault, f"known are {', '.join(sorted(_KNOWN))}"))
         _refuse_contradiction(turn, gold)
         wanted = {Judging.TEXTS: gold.rewrite, Judging.FRAMES: gold.frame, Judging.OUTCOMES: gold}[by]
         if wanted is None:
@@ -83,8 +85,10 @@ class Case:
 class CaseReader:
     """Iterating gives the cases of annotated logs, one by one.
 
-    As it goes, `turns` counts all of them, `unmeasured` those whose gold does not say what they are judged by, and
-    `contradictory` those whose gold contradicts itself; `contradictions` are the first of these in words.
+    As it goes, `turns` counts all of them, `unmeasured` those whose gold does not say what they are judged by,
+    `contradictory` those whose gold contradicts itself, `unknown_gold` those whose gold has a field that is not known,
+    and `repeated` those that came before, with the same turn_id: they are counted once. `contradictions` are the first
+    of the contradictory and the unknown in words.
     """
 
     def __init__(self, log: LogReader, by: Judging = Judging.TEXTS) -> None:
@@ -93,17 +97,24 @@ class CaseReader:
         self._start()
 
     def _start(self) -> None:
-        self.turns = self.unmeasured = self.contradictory = 0
+        self.turns = self.unmeasured = self.contradictory = self.unknown_gold = self.repeated = 0
         self.contradictions: list[str] = []
 
     def __iter__(self) -> Iterator[Case]:
         self._start()
+        seen: set[int] = set()  # hashes: 8 bytes a turn
         for turn in self._turns():
             self.turns += 1
+            if (name := hash(turn.turn_id)) in seen:
+                self.repeated += 1
+                continue
+            seen.add(name)
             try:
                 case = Case.from_turn(turn, self.by)
             except CaseError as error:
-                self.contradictory += 1
+                unknown = isinstance(error, UnknownGold)
+                self.unknown_gold += unknown
+                self.contradictory += not unknown
                 self.contradictions += [str(error)][: TOLD - len(self.contradictions)]
                 continue
             if case is None:
@@ -155,4 +166,8 @@ def _refuse_contradiction(turn: Turn, gold: Gold) -> None:
 
 
 def _broken(turn: Turn, fault: str, remedy: str) -> CaseError:
-    return CaseError(f"turn {turn.turn_id}: gold {fault}: {remedy}")
+    return CaseError(_words(turn, fault, remedy))
+
+
+def _words(turn: Turn, fault: str, remedy: str) -> str:
+    return f"turn {turn.turn_id}: gold {fault}: {remedy}"

@@ -28,7 +28,7 @@ from eval.slices import Field, named_fields, usual_fields
 from eval.verdict import Judged
 from rewrite import BundleError, RewriteEngine
 
-GATE_BROKEN, WRONG_USAGE, BAD_CASES, BAD_BUNDLE = 1, 2, 3, 4
+GATE_BROKEN, WRONG_USAGE, BAD_CASES, BAD_BUNDLE, STOPPED = 1, 2, 3, 4, 130
 
 told = Console(stderr=True)
 
@@ -95,6 +95,7 @@ def run(
         fields = _fields(known, slices or [], bounds)
         engine = RewriteEngine.load(bundle)
         other = RewriteEngine.load(against) if against else None
+        known_there = Known.from_bundle(against) if against else None
         ladder = Ladder.from_bundle(bundle) if baselines else None
         reader = read_cases(cases, judging.by)
         folder = out if out and out.suffix != ".json" else None
@@ -111,9 +112,9 @@ def run(
                     file.hear(judged)
 
             report = judge_all(
-                engine, reader, judge=judging, known=known, against=other, ladder=ladder, fields=fields,
-                examples=limit_losses, seed=seed, told=hear,
-                names=(_name(bundle), _name(against) if against else "the other"),
+                engine, reader, judge=judging, known=known, known_there=known_there, against=other, ladder=ladder,
+                fields=fields, examples=limit_losses, seed=seed, told=hear,
+                names=_names(bundle, against),
             )  # fmt: skip
             report = replace(report, gate=bounds)
         _show(report, as_json, out, folder)
@@ -161,8 +162,15 @@ def _judge(by: JudgeBy | None, nlu: str | None, logs: list[Path] | None) -> Judg
     return FrameJudge(load_interpreter(nlu) if nlu else RecordedNlu.from_logs(logs or []))
 
 
-def _name(bundle: Path) -> str:
-    return bundle.resolve().name
+def _names(bundle: Path, against: Path | None) -> tuple[str, str]:
+    """The names of the folders, with as many folders above them as tell the two apart."""
+    here = bundle.resolve().parts
+    if against is None:
+        return here[-1], "the other"
+    there = against.resolve().parts
+    deepest = max(len(here), len(there))
+    names = (("/".join(here[-many:]), "/".join(there[-many:])) for many in range(1, deepest + 1))
+    return next((pair for pair in names if pair[0] != pair[1]), (here[-1], f"{here[-1]} itself"))
 
 
 @contextmanager
@@ -179,6 +187,9 @@ def _explained() -> Iterator[None]:
     except BundleError as error:
         told.print(f"[red]The bundle cannot be used:[/red] {escape(str(error))}", soft_wrap=True)
         raise typer.Exit(BAD_BUNDLE) from error
+    except KeyboardInterrupt as error:
+        told.print("Stopped: no report was written.")
+        raise typer.Exit(STOPPED) from error
     except OSError as error:
         told.print(f"[red]The report cannot be written:[/red] {escape(str(error))}", soft_wrap=True)
         raise typer.Exit(WRONG_USAGE) from error

@@ -188,6 +188,7 @@ class Pair:
     served: str
     reason: str
     losses: int
+    wins: int = 0  # of other cases
 
 
 class Count:
@@ -208,6 +209,7 @@ class Count:
         )
         self.harmed = {kind: Sample[Judged](examples, seed) for kind in Harm}
         self.pairs: Counter[tuple[str, str, str]] = Counter()
+        self.won: Counter[tuple[str, str, str]] = Counter()
         self._fields = fields
 
     def time(self, reason: str, seconds: float) -> None:
@@ -229,10 +231,13 @@ class Count:
             self.harmed[judged.harm].add(judged)
         if judged.triggered:
             self.scores.add(decision.score, judged)
+        pair = (turn.said, decision.text, decision.reason.value)
+        if verdict is Verdict.WIN:
+            self.won = _counted(self.won, pair)
         kept = {Verdict.WIN: self.wins, Verdict.MISSED: self.misses}.get(verdict)
         if verdict in LOSSES:
             kept = self.losses
-            self._count_pair((turn.said, decision.text, decision.reason.value))
+            self.pairs = _counted(self.pairs, pair)
             if strayed or judged.harm is Harm.OTHER:
                 self.strayed += 1
                 self.strays.add(judged)
@@ -242,7 +247,7 @@ class Count:
     @property
     def worst(self) -> list[Pair]:
         """The rewrites that lost most often."""
-        return [Pair(*pair, losses) for pair, losses in self.pairs.most_common(20)]
+        return [Pair(*pair, losses, self.won[pair]) for pair, losses in self.pairs.most_common(20)]
 
     def _slice(self, name: str, value: str) -> UserTallies:
         parts = self.slices[name]
@@ -252,7 +257,9 @@ class Count:
             parts[value] = UserTallies(SLICE_ROWS)
         return parts[value]
 
-    def _count_pair(self, pair: tuple[str, str, str]) -> None:
-        self.pairs[pair] += 1
-        if len(self.pairs) > PAIRS:  # the rare ones make room, so that what is common stays exact
-            self.pairs = Counter(dict(self.pairs.most_common(PAIRS // 2)))
+
+def _counted(pairs: Counter[tuple[str, str, str]], pair: tuple[str, str, str]) -> Counter[tuple[str, str, str]]:
+    pairs[pair] += 1
+    if len(pairs) <= PAIRS:
+        return pairs
+    return Counter(dict(pairs.most_common(PAIRS // 2)))  # the rare ones make room, so that what is common stays exact

@@ -2,6 +2,7 @@
 
 EvalError
 ├── CaseError   cases that cannot be judged by: broken, contradictory, or without what is to be measured
+│   └── UnknownGold  gold with a field that is not known
 ├── JudgeError  an interpreter that cannot be used
 ├── FieldError  a field to slice by that no turn can have
 └── GateError   a gate file that cannot be read, or that names what is not measured here
@@ -18,6 +19,10 @@ class EvalError(Exception):
 
 class CaseError(EvalError):
     """Cases that cannot be judged by; the message names the turn and what to do."""
+
+
+class UnknownGold(CaseError):
+    """Gold with a field that the log format does not know."""
 
 
 class JudgeError(EvalError):

@@ -5,24 +5,34 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
+from eval.count import Pair
 from eval.finding import Fault, Finding, Weight
 from eval.harm import Harm
+from eval.measures import Tally
 from eval.overlap import Blame, Overlap
+from eval.systems import percentile_interval
 from eval.verdict import Judged
-from eval.wording import figure_text, interval_text, p_text, share_text, time_text
+from eval.wording import counted, figure_text, interval_text, p_text, share_text, short, time_text
 
 if TYPE_CHECKING:
+    from eval.comparison import Paired
     from eval.report.document import Report
 
 #: Share of served rewrites that a fault must reach to be severe by itself, and losses below which it is a warning.
 SHARE, FEW = 0.005, 2
-#: How much slower than the other, in the median, is told; and the time that no decision should take at p99.
-SLOWER, DEADLINE_S = 1.5, 0.05
-#: Differences in the median below this are no matter.
-LEAST_S = 0.0002
+#: How many times as long as the other's is told, and how many are severe; what no decision should take at p99.
+SLOWER, FAR_SLOWER, DEADLINE_S = 1.5, 10, 0.05
+#: Differences below these are no matter, in the median and at p99: of what is told, and of what is severe. A tail
+#: differs more by chance, so that it must be some milliseconds.
+LEAST_S = {"p50": (0.0002, 0.00005), "p99": (0.005, 0.005)}
+_PERCENTILES: Sequence[tuple[Literal["p50", "p99"], float, str]] = (
+    ("p50", 0.5, "the median decision takes"), ("p99", 0.99, "the slowest decision of a hundred takes"),
+)  # fmt: skip
 CALIBRATION, SCORED = 0.1, 100
+#: Losses of one rewrite from which on it loses again and again.
+AGAIN = 3
 #: By how much a part's precision must surely lie below that of the whole.
 WORSE = 0.05
 EVIDENCE = 5
@@ -55,14 +65,14 @@ def _trained_on(report: Report) -> Iterator[Finding]:
     evidence = (
         f"{_of(users, overlap.cases)} cases are of users that the bundle knows",
         f"{_of(overlap.known_texts, overlap.cases)} cases have a text that its log held",
-        f"{_of(within, overlap.cases)} cases are no later than its log's last turn",
+        f"{_of(within, overlap.cases)} cases are of the time of its log",
         *_dates(overlap),
     )
     look = "learn the bundle from other users, or from days before the cases: manifest.json says what its log spans"
-    if overlap.blame is Blame.TRAINED_ON:
-        both = overlap.trained_on
+    if overlap.blame in (Blame.TRAINED_ON, Blame.A_FEW):
+        both, severe = overlap.trained_on, overlap.blame is Blame.TRAINED_ON
         says = f"{_of(both, overlap.cases)} cases are of users and days that the bundle was learned from"
-        yield Finding(Fault.TRAINED_ON, Weight.SEVERE, says, evidence, look, both)
+        yield Finding(Fault.TRAINED_ON, Weight.SEVERE if severe else Weight.WARNING, says, evidence, look, both)
     elif overlap.blame is Blame.KNOWN_USERS:
         says = f"{_of(users, overlap.cases)} cases are of users that the bundle was learned from"
         yield Finding(Fault.SEEN, Weight.WARNING, says, evidence, look, users)
@@ -131,10 +141,12 @@ def _worse(report: Report) -> Iterator[Finding]:
 def _slower(report: Report) -> Iterator[Finding]:
     mine = report.count.times.latency
     if report.paired is not None:
-        its, ratio = report.paired.other.times.latency, report.paired.latency_ratio(report.count, "p50")
-        if ratio and mine.p50 and its.p50 and ratio >= SLOWER and mine.p50 - its.p50 >= LEAST_S:
-            weight = Weight.SEVERE if (mine.p99 or mine.p50) > DEADLINE_S or ratio >= 10 else Weight.WARNING
-            says = f"the median decision takes {ratio:.1f} times as long as that of {report.paired.name}"
+        its, found = report.paired.other.times.latency, _slower_than(report, report.paired)
+        if found:
+            far = any(severe for severe, _ in found)
+            weight = Weight.SEVERE if far or (mine.p99 or mine.p50 or 0.0) > DEADLINE_S else Weight.WARNING
+            told = (says for _, says in sorted(found, key=lambda each: not each[0]))
+            says = f"{', and '.join(told)} as long as that of {report.paired.name}"
             evidence = (
                 f"median {time_text(mine.p50)} against {time_text(its.p50)}",
                 f"99th percentile {time_text(mine.p99)} against {time_text(its.p99)}",
@@ -146,6 +158,23 @@ def _slower(report: Report) -> Iterator[Finding]:
         says = f"one decision in a hundred takes longer than {time_text(mine.p99)}"
         look = "the latency by reason, below; the engine's deadline_s"
         yield Finding(Fault.SLOWER, Weight.WARNING, says, (_slowest(report),), look, mine.requests)
+
+
+def _slower_than(report: Report, paired: Paired) -> list[tuple[bool, str]]:
+    """Of the median and of p99, where it surely is slower: whether that is severe, and how many times as long."""
+    found = []
+    for name, share, what in _PERCENTILES:
+        ratio = paired.latency_ratio(report.count, name)
+        here, there = (percentile_interval(each.times.sample, share) for each in (report.count, paired.other))
+        if ratio is None or here is None or there is None or here.low <= there.high:
+            continue
+        more = getattr(report.count.times.latency, name) - getattr(paired.other.times.latency, name)
+        told, severe = (
+            ratio >= times and more >= least for times, least in zip((SLOWER, FAR_SLOWER), LEAST_S[name], strict=True)
+        )
+        if told or severe:
+            found.append((severe, f"{what} {ratio:.1f} times"))
+    return found
 
 
 def _slowest(report: Report) -> str:
@@ -161,7 +190,7 @@ def _beaten(report: Report) -> Iterator[Finding]:
     if better:
         best, rung, _ = max(better, key=lambda each: each[0])
         says = f"{rung.name!r} has {best:,} wins less losses, where the bundle has {net:,}"
-        told = tuple(f"{rung.name}: {tally.wins:,} wins, {tally.losses:,} losses" for _, rung, tally in better)
+        told = tuple(f"{rung.name}: {_ends(tally)}" for _, rung, tally in better)
         yield Finding(Fault.BEATEN, Weight.WARNING, says, told, "the ladder, below", best - net)
 
 
@@ -184,19 +213,21 @@ def _slices(report: Report) -> Iterator[Finding]:
     for part in sorted(low, key=lambda part: -part.tally.losses)[:3]:
         precision = part.estimates["precision"]
         says = f"in {part.name} precision is {figure_text(precision)}, {share_text(whole)} in all"
-        told = (f"interval {interval_text(precision)}", f"{part.tally.wins:,} wins, {part.tally.losses:,} losses")
+        told = (f"interval {interval_text(precision)}", _ends(part.tally))
         yield Finding(Fault.SLICE, Weight.WARNING, says, told, f"the slices, below: {part.name}", part.tally.losses)
 
 
 def _repeated(report: Report) -> Iterator[Finding]:
-    pairs = [pair for pair in report.count.worst if pair.losses >= 3]
+    pairs = [pair for pair in report.count.worst if pair.losses >= AGAIN]
     if pairs:
         worst = pairs[0]
-        says = f"{len(pairs):,} rewrites lost 3 times or more, the worst {worst.losses:,} times"
+        many = "1 rewrite loses" if len(pairs) == 1 else f"{len(pairs):,} rewrites lose"
+        says = f"{many} again and again: {_pair(worst)} {worst.losses:,} times"
         shown = pairs[:EVIDENCE]
-        told = tuple(f"{pair.said} → {pair.served}: {pair.losses:,} losses ({pair.reason})" for pair in shown)
+        told = tuple(f"{_pair(pair)}: {_ends(pair)} ({pair.reason})" for pair in shown)
         look = "rewrite show BUNDLE --source TEXT says why it was learned; rewrite block BUNDLE TEXT stops it"
-        yield Finding(Fault.REPEATED, Weight.WARNING, says, told, look, sum(pair.losses for pair in pairs))
+        net = sum(pair.losses for pair in pairs if pair.losses > pair.wins)  # the others help more often than they harm
+        yield Finding(Fault.REPEATED, _weight(report, net), says, told, look, sum(pair.losses for pair in pairs))
 
 
 def _calibration(report: Report) -> Iterator[Finding]:
@@ -219,10 +250,14 @@ def _not_measured(report: Report) -> Iterator[Finding]:
     if report.count.unjudged:
         missing.append(f"{report.count.unjudged:,} cases could not be judged by {report.judged_by.value}")
     if report.contradictory:
-        missing.append(f"{report.contradictory:,} turns whose gold contradicts itself were left out")
+        missing.append(f"{counted(report.contradictory, 'turn')} whose gold contradicts itself were left out")
+    if report.unknown_gold:
+        missing.append(f"{counted(report.unknown_gold, 'turn')} whose gold has an unknown field were left out")
+    if report.repeated:
+        missing.append(f"{counted(report.repeated, 'turn')} came again with the same turn_id and counted once")
     if missing:
         look = "add such cases to the annotated logs" if report.users else "the cases"
-        untold = report.count.unjudged + report.contradictory
+        untold = report.count.unjudged + report.contradictory + report.unknown_gold
         yield Finding(Fault.NOT_MEASURED, Weight.WARNING, missing[0], tuple(missing), look, untold)
 
 
@@ -243,11 +278,20 @@ def _served(report: Report, cases: int) -> str:
 def _told(judged: Sequence[Judged]) -> tuple[str, ...]:
     """Distinct examples."""
     found = {(each.case.turn.said, each.decision.text): each.case.turn.turn_id for each in judged}
-    return tuple(f"{said} → {served} ({turn})" for (said, served), turn in list(found.items())[:EVIDENCE])
+    shown = list(found.items())[:EVIDENCE]
+    return tuple(f"{short(said)} → {short(served)} ({short(turn)})" for (said, served), turn in shown)
 
 
 def _cases(number: int) -> str:
-    return f"{number:,} case{'' if number == 1 else 's'}"
+    return counted(number, "case")
+
+
+def _ends(each: Tally | Pair) -> str:
+    return f"{counted(each.wins, 'win')}, {counted(each.losses, 'loss', 'losses')}"
+
+
+def _pair(pair: Pair) -> str:
+    return f"{short(pair.said)} → {short(pair.served)}"
 
 
 def _of(part: int, whole: int) -> str:

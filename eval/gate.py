@@ -15,11 +15,12 @@
 What a missing case scores
     a bound on what was not measured    broken, unless allow_not_measured names it
     a slice that no case is in          the same
-    an interval of a single user        not measured
+    an interval of a single user        the figure itself, where that breaks the bound; else not measured
 """
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eval.errors import GateError
-from eval.estimates import LABELS, Estimate
+from eval.estimates import LABELS, REDUCTION, SHARES, Estimate
 from eval.harm import Harm
 from eval.measures import Tally
 
@@ -109,7 +110,7 @@ class Check:
     bound: Bound
     value: float | None
     held: bool
-    doubtful: bool = False  # broken by its interval, or not measured, but not by the figure itself
+    doubtful: bool = False  # not surely kept: broken by its interval, or not measured, but not by the figure itself
 
     @property
     def says(self) -> str:
@@ -190,6 +191,8 @@ class Gate:
         return self._result(bound, _ENDS[end](figures[name]), figures[name].value)
 
     def _result(self, bound: Bound, value: float | None, middle: float | None) -> Check:
+        if value is None and middle is not None and not _keeps(bound, middle):
+            return Check(bound, middle, held=False)  # no interval is wanted to see that
         if value is None:
             return Check(bound, None, bound.name in self.allowed or bound.full_name in self.allowed, doubtful=True)
         return Check(bound, value, _keeps(bound, value), middle is not None and _keeps(bound, middle))
@@ -212,7 +215,22 @@ def _bounds(path: Path, table: object, part: str | None) -> list[Bound]:
             raise GateError(f"{path}: {where} has the unknown bound {name!r}{hint}: known are {', '.join(known)}")
         if isinstance(limit, bool) or not isinstance(limit, int | float):
             raise GateError(f"{path}: {name} in {where} is {limit!r}: a number is wanted")
+        low, high = _range(name)
+        if not (math.isfinite(limit) and low <= limit <= high):
+            wanted = f"a number from {low:g} to {high:g}" if math.isfinite(high) else f"a number of {low:g} or more"
+            wanted = wanted if math.isfinite(low) else f"a number of at most {high:g}"
+            raise GateError(f"{path}: {name} in {where} is {limit!r}: {wanted} is wanted")
     return [Bound(name, float(limit), part) for name, limit in table.items()]
+
+
+def _range(name: str) -> tuple[float, float]:
+    """The least and the greatest value that a figure may have: a limit beyond them is a slip, such as 90 for 0.9."""
+    measure = name.rpartition("_")[0]
+    if measure == REDUCTION:
+        return -math.inf, 1.0
+    if measure == "difference":
+        return -2.0, 2.0
+    return 0.0, 1.0 if measure in SHARES or measure in ("brier", "calibration_error") else math.inf
 
 
 def _allowed(path: Path, raw: object) -> frozenset[str]:

@@ -5,7 +5,8 @@ frames    a text works where NLU understands it as gold does, so that other word
 outcomes  a text works where a callable says that the turn would have succeeded with it
 
 The last two ask of the request left alone as well: it is an opportunity where that does not work, a guardrail where it
-does. A case on which they cannot answer is not judged, and counted as such.
+does. A case is not judged, and counted as such, where they cannot say that, whatever an engine makes of it: so every
+engine is judged on the same cases. A served text that they do not know does not work.
 """
 
 from __future__ import annotations
@@ -140,9 +141,7 @@ def _judged(works: Works, case: Case, decision: Decision) -> Judged | None:
         return None
     if not triggered(decision):
         return Judged(case, decision, Verdict.LEFT_ALONE if before else Verdict.MISSED)
-    after = works(case.turn, decision.text)
-    if after is None:
-        return None
+    after = bool(works(case.turn, decision.text))
     if before:
         return Judged(case, decision, Verdict.UNHARMED if after else Verdict.FALSE_TRIGGER)
     return Judged(case, decision, Verdict.WIN if after else Verdict.WRONG)

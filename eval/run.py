@@ -23,7 +23,11 @@ from eval.rewriter import Rewriter
 from eval.slices import Field
 from eval.systems import peak_memory
 from eval.verdict import LOSSES, Judged
+from eval.wording import short
 from rewrite import RewriteEngine
+
+#: Letters of a fault of gold that are told.
+CUT = 500
 
 
 def run(
@@ -32,6 +36,7 @@ def run(
     *,
     judge: Judge | None = None,
     known: Known | None = None,
+    known_there: Known | None = None,
     against: Rewriter | str | Path | None = None,
     ladder: Ladder | None = None,
     fields: Sequence[Field] = (),
@@ -43,6 +48,7 @@ def run(
     """Judges an engine, or the bundle at a path, on cases; `told` hears of each as it is judged.
 
     `known` is what the bundle knew before: with it the cases are checked for leaks, and losses for other users' data.
+    `known_there` is the same of `against`: rows that were mixed up in one table show by the other.
     `names` are those of the engine and of the one it is compared with, for the report.
 
     Raises CaseError where there is no case, and rewrite.BundleError for a path without a sound bundle.
@@ -58,7 +64,7 @@ def run(
     for number, case in enumerate(cases):
         pair = [arm for arm in (this, other) if arm]
         for arm in pair if number % 2 else reversed(pair):  # neither is always the one that warms the caches
-            arm.decide(case, judge, known)
+            arm.decide(case, judge, known, known_there)
         for rung in rungs:
             rung.decide(case, judge, None)
         if overlap is not None and known is not None:
@@ -85,7 +91,13 @@ def run(
     )
     if not isinstance(cases, CaseReader):
         return report
-    return replace(report, contradictory=cases.contradictory, contradictions=tuple(cases.contradictions))
+    return replace(
+        report,
+        contradictory=cases.contradictory,
+        unknown_gold=cases.unknown_gold,
+        repeated=cases.repeated,
+        contradictions=tuple(short(each, CUT) for each in cases.contradictions),
+    )
 
 
 @dataclass
@@ -96,7 +108,7 @@ class _Arm:
     count: Count
     judged: Judged | None = None
 
-    def decide(self, case: Case, judge: Judge, known: Known | None) -> None:
+    def decide(self, case: Case, judge: Judge, known: Known | None, there: Known | None = None) -> None:
         turn, context = case.turn, _plain(case.turn.context)
         begun = perf_counter()
         decision = self.engine.rewrite(turn.said, turn.user_id, context)
@@ -106,7 +118,8 @@ class _Arm:
             self.count.unjudged += 1
             return
         self.judged = replace(self.judged, harm=_harm(self.judged, known))
-        strayed = known is not None and self.judged.triggered and known.strays_from_table(turn.said, decision.text)
+        tables = [each for each in (known, there) if each is not None and self.judged.triggered]
+        strayed = any(each.strays_from_table(turn.said, decision.text) for each in tables)
         self.count.add(self.judged, strayed=strayed)
 
 

@@ -76,7 +76,7 @@ def _broken(report: Report, check: Check) -> str:
     each = report.estimates[name]
     if check.value is None:
         return f"{each.label}: {'without an interval' if each.value is not None else 'not measured'}, where {wanted}"
-    where = f", {end} end {limit_text(bound, check.value)}" if end in ("lower", "upper") else ""
+    where = f", {end} end {limit_text(bound, check.value)}" if end in ("lower", "upper") and each.interval else ""
     return f"{each.label}: {figure_text(each)}{where}, where {wanted}"
 
 

@@ -79,33 +79,44 @@ def clustered_wilson(part: ArrayLike, whole: ArrayLike, level: float = LEVEL) ->
        (MacKinnon & White, "Some Heteroskedasticity-Consistent Covariance Matrix Estimators", 1985, HC3);
     2. the degrees of freedom are those of as many equal users (Kish, "Survey Sampling", 1965, section 8.2);
     3. a design effect below 1 counts as 1; at a share of 0 or 1, where none can be estimated, each user counts as one;
-    4. no upper end lies below that of a share of 0, and no lower end above that of a share of 1. One user with one event
-       seems to say that users hardly differ, and so do users who all had none: but a rare harm that comes in clusters
-       shows in few users or in none. So a bundle never looks better for one more false trigger.
+    4. no upper end lies below that of a share of 0, nor below that of the harm of some users alone, those with the most
+       of it. One user with one event seems to say that users hardly differ, and so do users who all had none: but what
+       is rare and comes in clusters shows in few users or in none. So a bundle does not look better for one more false
+       trigger. The lower end is the upper end of the share of what remains.
     """
-    from scipy.special import ndtri, stdtrit
-
     part, whole = flat("part", part, 0.0), flat("whole", whole, 0.0)
     users = int(np.count_nonzero(whole)) if same_length(part=part, whole=whole) else 0
     if (part > whole).any():
         raise ValueError("a user's part came as more than the whole")
     if users < 2:
         return None
+    tail = (1 - fraction("level", level)) / 2
+    return Interval(1 - _upper(whole - part, whole, tail), _upper(part, whole, tail))
+
+
+def _upper(part: Floats, whole: Floats, tail: float) -> float:
+    """The upper end of sum(part) / sum(whole): the highest of those with the part of the first users only, from none of
+    them to all, the users with the most coming first."""
+    from scipy.special import ndtri, stdtrit
+
+    order = np.lexsort((-whole, -part))[: np.count_nonzero(part)]
     trials = float(whole.sum())
-    p = float(part.sum()) / trials
+    share = np.cumsum(np.append(0.0, part[order])) / trials  # [users with a part, and none of them]
     equal_users = trials**2 / float((whole**2).sum())  # so many users of equal size tell as much
-    if 0 < p < 1:
-        far = (part - p * whole) / (1 - whole / trials)  # of each user from the share of the others
-        variance = float((far**2).sum()) / trials**2
-        tail = (1 - fraction("level", level)) / 2
-        fewness = float(ndtri(tail) / stdtrit(max(equal_users - 1, 1.0), tail)) ** 2
-        effective = min(p * (1 - p) / variance, trials) * fewness if variance else trials
-    else:
-        effective = equal_users
-    found, none = wilson(min(p * effective, effective), effective, level), wilson(0.0, equal_users, level)
-    assert found is not None
-    assert none is not None
-    return Interval(min(found.low, 1 - none.high), max(found.high, none.high))
+    alone = (1 - whole / trials) ** -2  # of each user: how far the share of the others is from that of all
+    squares = np.cumsum(np.append(0.0, (part**2 * alone)[order]))
+    mixed = np.cumsum(np.append(0.0, (part * whole * alone)[order]))
+    variance = (squares - 2 * share * mixed + share**2 * float((whole**2 * alone).sum())) / trials**2
+    z = float(ndtri(1 - tail))
+    fewness = (z / float(stdtrit(max(equal_users - 1, 1.0), 1 - tail))) ** 2
+    least = share * (1 - share) / trials  # the variance of independent cases
+    open_ends = (share > 0) & (share < 1 - 1e-12)
+    effect = np.where(open_ends, np.maximum(variance, least), 1.0) / np.where(open_ends, least, 1.0)
+    effective = np.where(open_ends, trials / effect * np.where(variance > 1e-12 * least, fewness, 1.0), equal_users)
+    spread = z * z / effective
+    reach = np.sqrt(np.maximum(share * (1 - share), 0.0) * spread + spread**2 / 4)
+    ends = (share + spread / 2 + reach) / (1 + spread)
+    return float(min(ends.max(), 1.0)) if share[-1] < 1 - 1e-12 else 1.0
 
 
 def win_loss_by_user(wins: ArrayLike, losses: ArrayLike, level: float = LEVEL) -> Interval | None:

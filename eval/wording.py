@@ -13,6 +13,20 @@ if TYPE_CHECKING:
 NOT_MEASURED = "not measured"
 
 
+#: Letters of a text of a log that tables and pages show; errors.jsonl has all of it.
+SHOWN = 160
+
+
+def short(text: str, letters: int = SHOWN) -> str:
+    """A text of a log, cut where it is longer than anybody reads."""
+    return text if len(text) <= letters else f"{text[:letters]}… ({len(text):,} letters)"
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    """1 loss, 2 losses."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
 def figure_text(each: Estimate) -> str:
     """The figure by itself: 4.2%, 13.0, no losses seen."""
     if each.value is None:

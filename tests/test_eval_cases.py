@@ -77,13 +77,21 @@ def test_an_accepted_text_that_is_what_was_said_is_passed_over_where_others_rema
     assert Case.from_turn(turn(rewrite=("Play maj and dragons", "a song"))).accepted == ("a song",)
 
 
-def test_what_contradicts_itself_is_counted_and_told_and_not_taken_for_none(tmp_path):
+def test_what_contradicts_itself_or_is_unknown_is_counted_and_told_and_not_taken_for_none(tmp_path):
     golds = [{"rewrite": []}, {"rewrites": ["a song"]}, {"rewrite": ["request 3"]}, {"rewrite": ["a song"]}]
     reader = read_cases(cases_file(tmp_path, *golds))
     assert [case.turn.turn_id for case in reader] == ["t1", "t4"]
-    assert (reader.turns, reader.unmeasured, reader.contradictory) == (4, 0, 2)
+    assert (reader.turns, reader.unmeasured, reader.contradictory, reader.unknown_gold) == (4, 0, 1, 1)
     assert re.match(r"turn t2: gold has the unknown field 'rewrites': known are .*rewrite", reader.contradictions[0])
     assert re.match(r"turn t3: gold accepts only 'request 3'", reader.contradictions[1])
+
+
+def test_a_turn_that_comes_again_counts_once(tmp_path):
+    path = cases_file(tmp_path, {"rewrite": []}, {"rewrite": ["a song"]})
+    reader = read_cases([path, path])
+    for _ in range(2):
+        assert [case.turn.turn_id for case in reader] == ["t1", "t2"]
+        assert (reader.turns, reader.repeated) == (4, 2)
 
 
 def test_a_broken_record_is_no_case_to_be_left_out(tmp_path):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from eval.errors import GateError
@@ -51,7 +53,7 @@ def test_every_bound_against_what_was_measured(tmp_path, report):
 
 def test_what_was_not_measured_breaks_a_bound_unless_it_is_allowed(tmp_path):
     alone = run(Answers(ENGINE), [case("maj", "play imagine dragons")])  # no guardrail, and one user
-    for bound in ("false_trigger_rate_max", "precision_lower", "latency_p999_ms", "brier_max", "difference_lower"):
+    for bound in ("false_trigger_rate_max", "recall_lower", "latency_p999_ms", "brier_max", "difference_lower"):
         (check,) = gate(tmp_path, f"[bounds]\n{bound} = 1").check(alone)
         assert (check.held, check.value) == (False, None)
         assert "was not measured" in check.says
@@ -59,6 +61,18 @@ def test_what_was_not_measured_breaks_a_bound_unless_it_is_allowed(tmp_path):
             assert gate(tmp_path, f"allow_not_measured = {allowed}\n[bounds]\n{bound} = 1").check(alone)[0].held
     missing = gate(tmp_path, '[slices."device_type=boat"]\nwins_min = 1').check(alone)[0]
     assert (missing.held, missing.says) == (False, "device_type=boat: wins_min was not measured: at least 1 is wanted")
+
+
+def test_a_figure_that_breaks_a_bound_needs_no_interval(tmp_path):
+    harmed = [case("stop", user="a") for _ in range(50)]
+    report = run(Answers({"stop": "play magic dragons"}), harmed)  # one user: no interval
+    assert report.estimates["false_trigger_rate"].interval is None
+    text = "allow_not_measured = true\n[bounds]\nfalse_trigger_rate_upper = 0.02\nrecall_lower = 0.5"
+    checks = gate(tmp_path, text).check(report)
+    assert [(each.held, each.value, each.doubtful) for each in checks] == [(False, 1.0, False), (True, None, True)]
+    assert report.answer.ship is Ship.NO
+    assert replace(report, gate=gate(tmp_path, text)).answer.ship is Ship.NO
+    assert "no figure" not in report.answer.says
 
 
 @pytest.mark.parametrize(
@@ -69,6 +83,12 @@ def test_what_was_not_measured_breaks_a_bound_unless_it_is_allowed(tmp_path):
         ("[slices.car]\nprecision_lower = 0.5", "names no slice: field=value is wanted"),
         ('[bounds]\nprecision_lower = "0.9"', "is '0.9': a number is wanted"),
         ("[bounds]\nprecision_lower = true", "a number is wanted"),
+        ("[bounds]\nprecision_lower = 90", "is 90: a number from 0 to 1 is wanted"),
+        ("[bounds]\nprecision_lower = nan", "is nan: a number from 0 to 1 is wanted"),
+        ("[bounds]\nwin_loss_lower = inf", "is inf: a number of 0 or more is wanted"),
+        ("[bounds]\nlatency_p99_ms = -1", "is -1: a number of 0 or more is wanted"),
+        ("[bounds]\nrelative_reduction_min = 30", "is 30: a number of at most 1 is wanted"),
+        ('[slices."device_type=car"]\nrecall_min = 90', "is 90: a number from 0 to 1"),
         ("[bound]\nprecision_lower = 0.9", "unknown table 'bound'"),
         ("allow_not_measured = 3\n[bounds]\nlosses_max = 1", "true, false or a list"),
         ('allow_not_measured = ["x"]\n[bounds]\nlosses_max = 1', "unknown bound 'x'"),

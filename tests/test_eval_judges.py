@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from dialogue.turn import Gold, Nlu, Turn
@@ -7,6 +9,7 @@ from eval.harm import Harm, harm_of
 from eval.judges import FrameJudge, OutcomeJudge, RecordedNlu, load_interpreter, same_frame
 from eval.measures import Tally, defect_rate_after, defect_rate_before, relative_reduction
 from eval.run import run
+from eval.ship import Ship
 from eval.verdict import Verdict
 from rewrite import Action, Decision, Reason
 from tests.logs import record, write_log
@@ -48,10 +51,38 @@ def test_by_interpretation(said, served, frame, verdict):
     assert FrameJudge(UNDERSTOOD.get)(case(said, frame), decided(said, served)).verdict is verdict
 
 
-def test_what_the_interpreter_does_not_know_is_not_judged_and_counted():
+def test_a_served_text_that_the_interpreter_does_not_know_does_not_work():
+    judge = FrameJudge(UNDERSTOOD.get)
+    assert judge(case("play maj"), decided("play maj", "mumble")).verdict is Verdict.WRONG
+    assert judge(case("stop", STOP), decided("stop", "mumble")).verdict is Verdict.FALSE_TRIGGER
+
+
+def test_an_engine_that_serves_gibberish_is_judged_on_the_same_cases_and_does_not_ship():
+    class Gibberish:
+        def rewrite(self, text, user_id=None, context=None):
+            return decided(text, "mumble" if text == "halt" else None)
+
+    class Silent:
+        def rewrite(self, text, user_id=None, context=None):
+            return decided(text, None)
+
+    cases = [case(text, STOP) for text in ("stop", "halt", "stop") * 20]
+    cases = [
+        replace(each, turn=replace(each.turn, user_id=f"u{place % 7}", turn_id=f"t{place}"))
+        for place, each in enumerate(cases)
+    ]
+    heard = []
+    report = run(Gibberish(), cases, judge=FrameJudge(UNDERSTOOD.get), against=Silent(), told=heard.append)
+    assert (report.tally, report.count.unjudged) == (Tally(false_triggers=20, left_alone=40), 0)
+    assert report.paired.cases == report.paired.other.tallies.total.cases == report.tally.cases == 60
+    assert sum(each.verdict is Verdict.FALSE_TRIGGER for each in heard) == 20  # as errors.jsonl has it
+    assert report.answer.ship is Ship.NO
+
+
+def test_what_the_interpreter_does_not_know_as_said_is_not_judged_and_counted():
     judge = FrameJudge(UNDERSTOOD.get)
     assert judge(case("mumble"), decided("mumble", None)) is None
-    assert judge(case("play maj"), decided("play maj", "mumble")) is None
+    assert judge(case("mumble"), decided("mumble", "play maj")) is None
 
     class Silent:
         def rewrite(self, text, user_id=None, context=None):

@@ -16,7 +16,7 @@ from eval.report.files import write_report
 from eval.run import run
 from eval.ship import Ship
 from eval.slices import usual_fields
-from rewrite import Action, Reason, RewriteEngine, Source, learn
+from rewrite import Action, Decision, Reason, RewriteEngine, Source, learn
 from tests.logs import FIRST, record, retries, write_log
 
 FIRSTS = "velvet harbor silver marble timber crystal thunder shadow copper meadow".split()
@@ -26,10 +26,10 @@ LAMPS = [(f"turn on the {thing[:-1]}b", f"turn on the {thing}") for thing in ("l
 DAY = 86_400.0
 
 
-def log(users, name="log", at=0.0):
+def log(users, name="log", at=0.0, scenes=SCENES):
     """Everybody corrects themselves in every scene, and has one request that is theirs alone."""
     records = []
-    for place, (source, target) in enumerate(SCENES + LAMPS):
+    for place, (source, target) in enumerate(scenes + LAMPS):
         records += retries(source, target, users, times=1, first=10_000 * place, name=name, at=at + 9_000 * place)
     for user in range(users):
         for again in range(2):
@@ -171,6 +171,64 @@ def test_a_bundle_that_was_trained_on_the_test_users(folder):
     assert (later.findings[0].fault, later.findings[0].weight) == (Fault.SEEN, Weight.WARNING)
     strangers = run(folder / "trained", cases(users=10, name="new"), known=known)  # other users, on the same days
     assert [each.weight for each in strangers.findings if each.fault is Fault.SEEN] == [Weight.NOTE]
+
+
+def test_one_early_or_one_trained_case_is_no_severe_fault(bundle, known):
+    early = [replace(each, turn=replace(each.turn, timestamp=FIRST - 2_000 * DAY)) for each in cases(users=1)]
+    own = cases(users=1, name="log", at=DAY)[:1]  # of its own users and days: 1 of 1,201
+    report = run(bundle, [*early, *cases(), *own], known=known)
+    assert (report.overlap.within_log, report.overlap.trained_on) == (1, 1)
+    (found,) = [each for each in report.findings if each.fault is Fault.TRAINED_ON]
+    assert found.weight is Weight.WARNING
+
+
+@pytest.mark.parametrize("compared", [True, False])
+def test_targets_that_were_exchanged_in_the_bundle_itself(sound, bundle, known, folder, compared):
+    (one, its), (other, others) = SCENES[3], SCENES[7]
+    scenes = [*SCENES[:3], (one, others), *SCENES[4:7], (other, its), *SCENES[8:]]
+    path = folder / f"exchanged-{compared}"
+    learn(write_log(folder / "exchanged.jsonl", log(10, scenes=scenes)), path)
+    altered = Known.from_bundle(path)
+    assert (altered.targets[one], altered.targets[other]) == (others, its)
+    against = {"against": sound, "known_there": known, "names": ("exchanged", "sound")} if compared else {}
+    report = run(path, cases(), known=altered, **against)
+    severe = [each for each in report.findings if each.severe]
+    assert Fault.REPEATED in [each.fault for each in severe]
+    repeated = next(each for each in severe if each.fault is Fault.REPEATED)
+    assert f"{one} → {others}" in " ".join(repeated.evidence)
+    assert report.count.strayed == (6 if compared else 0)  # by its own table they are where they belong
+    assert report.answer.ship is Ship.NO
+
+
+def test_an_engine_that_is_a_little_slower_but_many_times(sound, known):
+    def spoil(decision, text):
+        until = time.perf_counter() + 0.0004
+        while time.perf_counter() < until:
+            pass
+        return decision
+
+    class Quick:
+        def rewrite(self, text, user_id=None, context=None):
+            return Decision(Action.PASS, text, text, Reason.NO_CANDIDATE)
+
+    report = run(Faulty(Quick(), spoil), cases(), known=known, against=Quick(), names=("slow", "quick"))
+    (found,) = [each for each in report.findings if each.fault is Fault.SLOWER]
+    assert found.weight is Weight.SEVERE
+    assert found.says.startswith("the median decision takes")
+
+
+def test_an_engine_that_is_slow_now_and_then(sound, known):
+    asked = itertools.count()
+
+    def spoil(decision, text):
+        if next(asked) % 33 == 0:
+            time.sleep(0.03)
+        return decision
+
+    report = judged(Faulty(sound, spoil), known, against=sound, names=("slow", "sound"))
+    worst = report.findings[0]
+    assert (worst.fault, worst.weight) == (Fault.SLOWER, Weight.SEVERE)
+    assert worst.says.startswith("the slowest decision of a hundred takes")
 
 
 def test_an_engine_that_is_slower(sound, known):

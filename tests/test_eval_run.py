@@ -3,7 +3,7 @@ import shutil
 from io import StringIO
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 from typer.testing import CliRunner
@@ -11,11 +11,12 @@ from typer.testing import CliRunner
 from dialogue.turn import Context, Gold, Turn
 from eval.__main__ import app
 from eval.cases import Case
+from eval.command import _names
 from eval.errors import CaseError
 from eval.measures import Tally
 from eval.run import run
 from eval.verdict import Verdict, judge
-from rewrite import Action, Decision, Reason, learn
+from rewrite import Action, Decision, Reason, RewriteEngine, learn
 
 DRAGONS = "play imagine dragons"
 
@@ -87,6 +88,7 @@ def test_cases_are_streamed_and_examples_limited():
     assert (report.tally.losses, len(report.losses)) == (50, 2)
 
 
+@settings(deadline=None)
 @given(st.permutations(CASES))
 def test_the_order_of_cases_changes_no_measure(mixed):
     before, after = (run(Answers(ENGINE), cases).as_dict() for cases in (CASES, mixed))
@@ -167,6 +169,32 @@ def test_a_run_from_the_command_line(bundle, tmp_path):
     assert document["verdicts"] == {"wins": 1, "wrong": 0, "missed": 1, "false_triggers": 0, "left_alone": 1}
     assert [json.loads(line)["said"] for line in errors.read_text().splitlines()] == ["hello"]
     assert json.loads(call(bundle, cases, "--json").stdout) == document
+
+
+def test_a_run_that_is_stopped_says_so_and_leaves_no_half_file(bundle, tmp_path, monkeypatch):
+    def stop(self, text, user_id=None, context=None):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(RewriteEngine, "rewrite", stop)
+    result = call(bundle, write_cases(tmp_path / "cases.jsonl", ("hello", [])), "--out", tmp_path / "report")
+    assert result.exit_code == 130
+    assert "Stopped: no report was written." in result.stderr
+    assert list((tmp_path / "report").iterdir()) == []
+
+
+def test_a_long_text_is_cut_where_people_read_and_whole_for_programs(bundle, tmp_path):
+    text = "hello " * 20_000
+    result = call(bundle, write_cases(tmp_path / "cases.jsonl", (text, ["hi"])), "--out", tmp_path / "report")
+    assert result.exit_code == 0, result.output
+    assert len(result.stdout) < 20_000
+    assert len((tmp_path / "report" / "index.html").read_text()) < 100_000
+    assert json.loads((tmp_path / "report" / "errors.jsonl").read_text())["said"] == text
+
+
+def test_bundles_of_one_name_are_told_apart_by_the_folders_above(tmp_path):
+    assert _names(tmp_path / "a" / "b" / "bundle", tmp_path / "c" / "b" / "bundle") == ("a/b/bundle", "c/b/bundle")
+    assert _names(tmp_path / "new", tmp_path / "old") == ("new", "old")
+    assert _names(tmp_path / "new", None) == ("new", "the other")
 
 
 def test_each_kind_of_trouble_has_its_exit_code(bundle, tmp_path):

@@ -70,7 +70,9 @@ class Report:
     judged_by: Judging = Judging.TEXTS
     unmeasured: int = 0  # turns without gold.rewrite
     contradictory: int = 0  # turns whose gold contradicts itself
-    contradictions: tuple[str, ...] = ()  # the first of them in words
+    unknown_gold: int = 0  # turns whose gold has a field that is not known
+    contradictions: tuple[str, ...] = ()  # the first of both in words
+    repeated: int = 0  # turns that came again with the same turn_id, counted once
     paired: Paired | None = None
     rungs: Sequence[Rung] = ()
     absent: Mapping[str, str] = field(default_factory=dict)  # rungs that were not run, and why

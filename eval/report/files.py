@@ -35,8 +35,12 @@ def errors_file(path: Path) -> Iterator[ErrorsFile]:
     """A file for losses and misses; it gets its name when all of them are in it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
-    with open(part, "w", encoding="utf-8", errors="replace", newline="\n") as file:
-        yield ErrorsFile(file)
+    try:
+        with open(part, "w", encoding="utf-8", errors="replace", newline="\n") as file:
+            yield ErrorsFile(file)
+    except BaseException:  # whatever stopped the run: half a file is of no use
+        part.unlink(missing_ok=True)
+        raise
     part.replace(path)
 
 

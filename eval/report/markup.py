@@ -7,6 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from eval.report.terminal import served_text, wanted_text
+from eval.wording import short
 
 if TYPE_CHECKING:
     from eval.verdict import Judged
@@ -20,9 +21,9 @@ def example_rows(judged: Sequence[Judged], kind: str) -> str:
     distinct = {(each.case.turn.said, each.decision.text): each for each in reversed(judged)}
     shown = sorted(distinct.values(), key=judged.index)[:SHOWN]
     return "".join(
-        f'<div class="example {kind}"><div class="said">{escape(each.case.turn.said) or "<i>nothing</i>"}</div>'
-        f'<div class="served">{escape(served_text(each))}</div>'
-        f'<div class="wanted">{escape(wanted_text(each))}</div>'
+        f'<div class="example {kind}"><div class="said">{escape(short(each.case.turn.said)) or "<i>nothing</i>"}</div>'
+        f'<div class="served">{escape(short(served_text(each)))}</div>'
+        f'<div class="wanted">{escape(short(wanted_text(each)))}</div>'
         f'<div class="small soft">{escape(_why(each))}</div></div>'
         for each in shown
     )
@@ -31,7 +32,7 @@ def example_rows(judged: Sequence[Judged], kind: str) -> str:
 def _why(judged: Judged) -> str:
     harmed = f"; harm: {judged.harm.value}" if judged.harm else ""
     score = "" if judged.decision.score is None else f", score {judged.decision.score:.2f}"
-    return f"{judged.decision.reason.value}{score}{harmed} · {judged.case.turn.turn_id}"
+    return f"{judged.decision.reason.value}{score}{harmed} · {short(judged.case.turn.turn_id)}"
 
 
 def table_of(head: Iterable[str], rows: str, label: str, numbers: Sequence[int] = ()) -> str:

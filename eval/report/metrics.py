@@ -36,6 +36,8 @@ def document(report: Report) -> dict[str, Any]:
             "not_measured": report.unmeasured,
             "not_judged": report.count.unjudged,
             "contradictory": report.contradictory,
+            "unknown_gold": report.unknown_gold,
+            "repeated": report.repeated,
             "users": report.users,
         },
         "verdicts": _verdicts(report),

@@ -16,7 +16,7 @@ from eval.overlap import Blame
 from eval.report import pictures, sections
 from eval.report.svg import interval_mark
 from eval.ship import Ship
-from eval.wording import figure_text, interval_text, limit_text
+from eval.wording import counted, figure_text, interval_text, limit_text
 
 if TYPE_CHECKING:
     from eval.estimates import Estimate
@@ -93,7 +93,11 @@ def _unmeasured(report: Report) -> Iterator[str]:
     if report.count.unjudged:
         yield f"{report.count.unjudged:,} cases that could not be judged not measured"
     if report.contradictory:
-        yield f"{report.contradictory:,} turns whose gold contradicts itself not measured"
+        yield f"{counted(report.contradictory, 'turn')} whose gold contradicts itself not measured"
+    if report.unknown_gold:
+        yield f"{counted(report.unknown_gold, 'turn')} whose gold has an unknown field not measured"
+    if report.repeated:
+        yield f"{counted(report.repeated, 'turn')} with a turn_id that came before counted once"
 
 
 def _figures(report: Report) -> str:

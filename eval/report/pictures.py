@@ -11,7 +11,7 @@ from eval.estimates import WIN_LOSS
 from eval.report.markup import cell, table_of
 from eval.report.svg import Axis, Chart, span_mark, stacked_mark, ticks
 from eval.slices import CASES, NONE, USERS
-from eval.wording import figure_text, interval_text, share_text, time_text
+from eval.wording import counted, figure_text, interval_text, share_text, time_text
 
 if TYPE_CHECKING:
     from eval.report.document import Part, Report
@@ -22,12 +22,12 @@ MARKS = 12
 
 def scores(report: Report) -> str:
     """The reliability curve, and what another threshold would have won and harmed."""
-    counted = report.count.scores
-    if not counted.scored:
+    found = report.count.scores
+    if not found.scored:
         return '<p class="soft">Not measured: no rewrite was served with a score.</p>'
-    told = f"Brier score {counted.brier or 0.0:.3f}; expected calibration error {counted.calibration_error or 0.0:.3f};"
-    told += f" {counted.scored:,} rewrites with a score, {counted.unscored:,} without."
-    curve = counted.reliability
+    told = f"Brier score {found.brier or 0.0:.3f}; expected calibration error {found.calibration_error or 0.0:.3f};"
+    told += f" {found.scored:,} rewrites with a score, {found.unscored:,} without."
+    curve = found.reliability
     chart = Chart(Axis("score", 0, 1, (0, 0.25, 0.5, 0.75, 1)), Axis("share won", 0, 1, (0, 0.25, 0.5, 0.75, 1)))
     most = max(curve.turns.tolist())
     points = list(zip(curve.said.tolist(), curve.came_true.tolist(), curve.turns.tolist(), strict=True))
@@ -50,9 +50,10 @@ def _thresholds(report: Report) -> str:
     steps = ticks(most)
     low = max(0.0, min(rows[1][0] if len(rows) > 1 else 0.0, 0.9) - 0.1)
     low = int(low * 10) / 10
-    places = [round(low + (1 - low) * part / 4, 3) for part in range(5)]
+    tenths = range(10, round(10 * low) - 1, -1 if low >= 0.5 else -2)
+    places = sorted(tenth / 10 for tenth in tenths)
     upwards = Axis("cases", 0, steps[-1], steps, "{:,.0f}".format)
-    chart = Chart(Axis("least score served", low, 1, places, "{:.2f}".format), upwards)
+    chart = Chart(Axis("least score served", low, 1, places, "{:.1f}".format), upwards)
     shown = [(max(x, low), wins, losses) for x, wins, losses in rows]
     shown.append((1.0, *shown[-1][1:]))
     _, wins, losses = shown[0]
@@ -62,7 +63,14 @@ def _thresholds(report: Report) -> str:
         chart.steps([(x, won) for x, won, _ in shown], "good"),
         chart.steps([(x, lost) for x, _, lost in shown], "bad"),
         chart.word(low, wins, f"{wins:,} wins", "good", lift=-18.0 if below else 7.0),
-        chart.word(1.0 if close else low, losses, f"{losses:,} losses", "bad", "end" if close else "start", lift=7.0),
+        chart.word(
+            1.0 if close else low,
+            losses,
+            counted(losses, "loss", "losses"),
+            "bad",
+            "end" if close else "start",
+            lift=7.0,
+        ),
     ]
     drawn = chart.drawn(pieces, "Wins and losses by the least score that is served")
     told = "Cases won (solid) and lost (dashed), were only this score and above served."

@@ -10,7 +10,7 @@ from eval.estimates import LABELS, WIN_LOSS
 from eval.harm import Harm
 from eval.report.markup import cell, example_rows, table_of
 from eval.report.svg import interval_mark, stacked_mark
-from eval.wording import figure_text, interval_text, p_text, share_text, time_text
+from eval.wording import counted, figure_text, interval_text, p_text, share_text, short, time_text
 
 if TYPE_CHECKING:
     from eval.report.document import Report
@@ -81,7 +81,8 @@ def ladder(report: Report) -> str:
         rows.append(
             f'<div class="row ladder{last}"><div class="name"><b>{escape(name)}</b>'
             f'<div class="small soft">{escape(told)}</div>'
-            f'<div class="small">{ratio.part:,} wins, {ratio.whole:,} losses</div></div>{"".join(cells)}</div>'
+            f'<div class="small">{counted(ratio.part, "win")}, {counted(ratio.whole, "loss", "losses")}</div></div>'
+            f"{''.join(cells)}</div>"
         )
     absent = "".join(
         f'<p class="soft">Not run: {escape(name)}, since {escape(why)}.</p>' for name, why in report.absent.items()
@@ -107,7 +108,7 @@ def harm(report: Report) -> str:
     if not worst:
         return f'<div class="rows">{rows}</div>'
     table = "".join(
-        f'<tr><td class="t">{escape(pair.said)}</td><td class="t">{escape(pair.served)}</td>'
+        f'<tr><td class="t">{escape(short(pair.said))}</td><td class="t">{escape(short(pair.served))}</td>'
         f"<td>{escape(pair.reason)}</td>{cell(f'{pair.losses:,}')}</tr>"
         for pair in worst
     )
@@ -121,8 +122,8 @@ def examples(report: Report) -> str:
     columns = "".join(
         f'<div class="card"><h3>{title}</h3>{example_rows(kept, kind) or _NONE}</div>'
         for title, kept, kind in (
-            (f"Some of {tally.wins:,} wins", report.wins, "win"),
-            (f"Some of {tally.losses:,} losses", report.losses, "loss"),
+            (_some(tally.wins, "win"), report.wins, "win"),
+            (_some(tally.losses, "loss", "losses"), report.losses, "loss"),
         )
     )
     misses = example_rows(report.misses, "miss")
@@ -169,3 +170,7 @@ def _overlap(report: Report) -> str:
 
 
 _NONE = '<p class="soft">None.</p>'
+
+
+def _some(number: int, one: str, many: str = "") -> str:
+    return f"Some of {counted(number, one, many)}" if number > 1 else counted(number, one, many)

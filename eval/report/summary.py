@@ -24,7 +24,8 @@ def _lines(report: Report) -> Iterator[str]:
     yield from (f"{number}. {_plain(reason)}" for number, reason in enumerate(report.answer.reasons, 1))
     yield f"\n{tally.opportunities:,} opportunities and {tally.guardrails:,} guardrails of {report.users:,} users,"
     yield f"judged by {report.judged_by.value}; not measured: {report.unmeasured:,} turns without gold for it,"
-    yield f"{report.count.unjudged:,} that could not be judged, {report.contradictory:,} that contradict themselves.\n"
+    yield f"{report.count.unjudged:,} that could not be judged, {report.contradictory:,} that contradict themselves,"
+    yield f"{report.unknown_gold:,} with an unknown field of gold; {report.repeated:,} came again and counted once.\n"
     others = report.other_estimates
     head = ["measure", "value", "95% interval by user", *([f"{_plain(report.names[1])}"] if others else [])]
     yield from _table(head)

@@ -14,7 +14,7 @@ from eval.finding import Finding
 from eval.measures import LEVEL, Interval, Share, WinLoss, win_loss
 from eval.report.metrics import ratio_text
 from eval.verdict import Judged, Verdict
-from eval.wording import NOT_MEASURED, figure_text, interval_text, p_text, share_text, time_text
+from eval.wording import NOT_MEASURED, counted, figure_text, interval_text, p_text, share_text, short, time_text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -47,9 +47,14 @@ def _measures(report: Report) -> Table:
         told += f"; {report.unmeasured:,} turns without gold.rewrite not measured"
     if report.count.unjudged:
         told += f"; {report.count.unjudged:,} cases that could not be judged not measured"
+    if report.repeated:
+        told += f"; {counted(report.repeated, 'turn')} with a turn_id that came before counted once"
     if report.contradictory:
-        first = "; ".join(report.contradictions).replace("[", r"\[")
-        told += f"\n{report.contradictory:,} turns not measured, since their gold contradicts itself: {first}"
+        told += f"\n{counted(report.contradictory, 'turn')} not measured, since their gold contradicts itself"
+    if report.unknown_gold:
+        told += f"\n{counted(report.unknown_gold, 'turn')} not measured, since their gold has an unknown field"
+    if report.contradictions:
+        told += ": " + "; ".join(report.contradictions).replace("[", r"\[")
     ratio = win_loss(tally)
     if not ratio.losses:
         told += f"\nWins : losses: {ratio_text(ratio)}"
@@ -108,7 +113,7 @@ def _examples(title: str, shown: Sequence[Judged]) -> Table:
     for judged in shown:
         turn, reason = judged.case.turn, judged.decision.reason.value
         cells = (turn.turn_id, turn.said, served_text(judged), wanted_text(judged), reason)
-        table.add_row(*map(Text, cells))  # texts of a log are shown as they are, not read as markup
+        table.add_row(*(Text(short(cell)) for cell in cells))  # as they are, not read as markup
     return table
 
 
