@@ -42,7 +42,7 @@ _CANONICAL = Canonicaliser()
 class Phrases:
     """The words that count as feedback: English here; a team adds its language with `dataclasses.replace`.
 
-    The first three are regular expressions (RE2, without case) sought anywhere in a response; the others are
+    The first four are regular expressions (RE2, without case) sought anywhere in a response; the others are
     canonical texts of the user's.
     """
 
@@ -50,6 +50,9 @@ class Phrases:
         r"\bsorry\b", r"\bi apologi[sz]e\b", r"\bdon'?t (?:know|understand|have)\b",
         r"\bi (?:can'?t|cannot)\b", r"\bcouldn'?t\b", r"\bunable to\b", r"\bnot sure what\b",
         r"\bthere is nothing\b", r"\b(?:an? )?error\b", r"\bsomething went wrong\b", r"\bhaving trouble\b",
+    )  # fmt: skip
+    courtesy: tuple[str, ...] = (
+        r"\bsorry (?:to keep you|for (?:the|your) (?:wait|delay)|to hear)\b", r"\b(?:no|without) errors?\b",
     )  # fmt: skip
     asked_again: tuple[str, ...] = (
         r"\b(?:please|could you) (?:repeat|rephrase|try again)\b", r"\bsay (?:that|it) again\b",
@@ -81,9 +84,11 @@ class Phrases:
         "is there anything else", "what else",
     )  # fmt: skip
 
-    def in_responses(self, responses: pa.Array, patterns: Sequence[str]) -> Flags:
-        """Which responses hold one of the patterns [responses] bool; a missing response holds none."""
-        return _matches(responses, "|".join(f"(?:{pattern})" for pattern in patterns))
+    def in_responses(self, responses: pa.Array, patterns: Sequence[str], but: Sequence[str] = ()) -> Flags:
+        """Which responses hold one of the patterns, besides what is of `but`; a missing one holds none [responses]."""
+        if but:
+            responses = pc.replace_substring_regex(responses, f"(?i){_either(but)}", "")
+        return _matches(responses, _either(patterns))
 
     def lead(self, said: pa.Array, phrases: Sequence[str]) -> Flags:
         """Which canonical texts are one of the phrases or begin with one ("no i want jazz") [texts] bool."""
@@ -259,7 +264,7 @@ class OutcomeModel:
     def _reply(self, batch: pa.RecordBatch, heard: _Heard) -> Iterator[tuple[str, Amounts]]:
         """What the assistant said. An apology to a "no" or a "cancel" is for the turn before."""
         about_this = ~(heard.says("denied") | heard.says("taken_back", whole=True))
-        yield "apology", np.asarray(heard.replies("apology") & about_this, np.float64)
+        yield "apology", np.asarray(heard.replies("apology", but="courtesy") & about_this, np.float64)
         yield "asked_again", np.asarray(heard.replies("asked_again") & about_this, np.float64)
         yield "stuck", heard.stuck.astype(np.float64)
         yield "unanswered", heard.unanswered.astype(np.float64)
@@ -327,8 +332,9 @@ class _Heard:
     def next_says(self, name: str, whole: bool = False) -> Flags:
         return np.append(self.says(name, whole)[1:], False) & self.next_is_soon
 
-    def replies(self, name: str) -> Flags:
-        found = self.phrases.in_responses(self.response, getattr(self.phrases, name))
+    def replies(self, name: str, but: str | None = None) -> Flags:
+        unless = getattr(self.phrases, but) if but else ()
+        found = self.phrases.in_responses(self.response, getattr(self.phrases, name), unless)
         return np.append(found, False)[self.response_codes]  # code -1, no response, reads the last
 
     @property
@@ -371,6 +377,10 @@ def following(batch: pa.RecordBatch, limit_s: float, max_turns: int) -> Iterator
         near = (session[distance:] == session[:-distance]) & (times[distance:] - times[:-distance] <= limit_s)
         rows = np.flatnonzero(near)
         yield rows, rows + distance
+
+
+def _either(patterns: Sequence[str]) -> str:
+    return "|".join(f"(?:{pattern})" for pattern in patterns)
 
 
 def _matches(texts: pa.Array, pattern: str) -> Flags:

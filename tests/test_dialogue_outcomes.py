@@ -244,3 +244,18 @@ def test_the_opposite_is_another_request_and_no_second_try(first: str, second: s
     session = Session("s", "ann", (Turn("1", "ann", 0.0, first), Turn("2", "ann", 20.0, second)))
     told = {piece.name for piece in OutcomeModel().explain(session)[0].evidence}
     assert told == ({"rephrased"} if again else {"moved_on"})
+
+
+@pytest.mark.parametrize(
+    ("response", "apology"),
+    [
+        ("Sorry, I don't know that song.", True),
+        ("Sorry to keep you waiting. Yes, the door is open.", False),
+        ("Sorry for the wait. Sorry, I can't find it.", True),
+        ("The scan found no errors.", False),
+    ],
+)
+def test_courtesy_is_no_apology(response: str, apology: bool):
+    session = Session("s", "ann", (Turn("1", "ann", 0.0, "is the door open", response=response),))
+    told = {piece.name for piece in OutcomeModel().explain(session)[0].evidence}
+    assert ("apology" in told) is apology
