@@ -12,19 +12,10 @@ from rewrite.config import GateConfig
 from rewrite.execution import MICRO, Execution
 from rewrite.gate import LIVE_TURNS, lower_bound, upper_bound
 from rewrite.mining import Candidate, candidate_from_record, judge_pair
+from rewrite.populations import REQUEST_FIELDS
 
 _PAIRS = pa.schema([("source", pa.string()), ("target", pa.string())])
-_CARRIED = pa.schema(
-    [
-        ("said", pa.string()),
-        ("surface", pa.string()),
-        ("users", pa.int64()),
-        ("turns", pa.int64()),
-        ("weight", pa.int64()),
-        ("success", pa.int64()),
-        ("last_seen", pa.float64()),
-    ]
-)
+_CARRIED = pa.schema(REQUEST_FIELDS)
 
 
 def carry(tables: Execution, earlier: Bundle | None, candidates: list[Candidate], gate: GateConfig) -> list[Candidate]:

@@ -32,12 +32,10 @@ from rewrite.errors import BundleError, DamagedBundle
 from rewrite.guards import layer_guard, sounds_the_same
 from rewrite.nearest import NearestModel
 from rewrite.publish import steadily
-from rewrite.serving import FAILING, GOOD, PUBLIC, ServingArrays
+from rewrite.serving import FAILING, GOOD, PUBLIC, WORKS, ServingArrays
 
 #: Longer requests are not looked up: the mining job stores none.
 LONGEST_REQUEST = 1_000
-#: A text that succeeds this often for whoever said it is left alone.
-WORKS = 0.5
 #: Candidates that each layer proposes.
 CANDIDATES = 3
 

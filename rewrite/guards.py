@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 
 from rapidfuzz.distance import Indel, Levenshtein
 
-from dialogue.contrasts import ENGLISH, Contrasts
+from dialogue.contrasts import ENGLISH, Contrasts, Stance
 from dialogue.similarity import sound_key
 from rewrite.decision import Reason
 from rewrite.spoken import numbers, spoken_words
@@ -57,18 +57,19 @@ MONEY = frozenset("$ € £ ¥ dollar dollars euro euros pound pounds cent cents
 
 def exchanges_meaning(source: Sequence[str], target: Sequence[str], contrasts: Contrasts = ENGLISH) -> bool:
     """Whether the target says, in some set of contrasts, another side than the source; or negates what it does not."""
-    if contrasts.negated(source) != contrasts.negated(target):
-        return True
-    said, proposed = contrasts.sides(source), contrasts.sides(target)
-    lost, gained = {number for number, _ in said - proposed}, {number for number, _ in proposed - said}
-    return bool(lost & gained)
+    said, proposed = (Stance(contrasts.negated(words), contrasts.sides(words)) for words in (source, target))
+    return said.reverses(proposed)
 
 
 def turns_round(source: Sequence[str], target: Sequence[str]) -> bool:
     """Whether a word gave way to itself with an opposing beginning ("salted", "unsalted"; "hyper-", "hypo-")."""
-    gone = [word for word in source if word not in target]
-    came = [word for word in target if word not in source]
+    gone, came = _apart(source, target)
     return any(_opposed(one, other) for one in gone for other in came)
+
+
+def _apart(source: Sequence[str], target: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The words that only one of two texts holds, in order."""
+    return [word for word in source if word not in target], [word for word in target if word not in source]
 
 
 def _opposed(one: str, other: str) -> bool:
@@ -128,9 +129,7 @@ def strays(source: str, target: str) -> bool:
     so do "a thai place" -> "a greek place" and "play" -> "play jazz". Words alone cannot tell a second try from a
     second wish there: evidence must.
     """
-    said, proposed = source.split(), target.split()
-    gone = [word for word in said if word not in proposed]
-    came = [word for word in proposed if word not in said]
+    gone, came = _apart(source.split(), target.split())
     if all(word in FILLERS for word in gone + came):
         return False
     one, other = "".join(gone), "".join(came)

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from dialogue.canonical import Canonicaliser
 from dialogue.outcomes import OutcomeModel
 from dialogue.reader import PathLike
 from dialogue.sessions import BINS, BoundaryMethod, GapHistogram, SessionBoundary, estimate_boundary
@@ -44,11 +43,10 @@ def learn(
     config, progress = config or LearnConfig(), progress or Progress()
     earlier = Bundle.open(previous) if previous is not None else None
     paths = [logs] if isinstance(logs, str | os.PathLike) else list(logs)
-    canonical = Canonicaliser(config.text.wake_words, config.text.politeness)
     refuse_foreign(out)
     with disk_space(out), locked(out, "learn"), working_on(out, paths, config, detector, earlier) as run:
         rejects = rejects_of(out)
-        report = read_turns(run, paths, canonical, config, rejects, progress)
+        report = read_turns(run, paths, config, rejects, progress)
         boundary, gaps = cut(run, config, progress)
         find_attempts(run, boundary, detector or LexicalDetector(), progress)
         facts = log_facts(run.tables, report, boundary, gaps)
@@ -77,9 +75,8 @@ def check(
     """What the logs hold, without learning: the first stages of `learn`, in the folder `work`."""
     config, progress = config or LearnConfig(), progress or Progress()
     paths = [logs] if isinstance(logs, str | os.PathLike) else list(logs)
-    canonical = Canonicaliser(config.text.wake_words, config.text.politeness)
     with Run(work, config) as run:
-        report = read_turns(run, paths, canonical, config, rejects or work / "rejects.jsonl", progress)
+        report = read_turns(run, paths, config, rejects or work / "rejects.jsonl", progress)
         boundary, gaps = cut(run, config, progress)
         find_attempts(run, boundary, LexicalDetector(), progress)
         return log_facts(run.tables, report, boundary, gaps)

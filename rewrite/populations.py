@@ -22,16 +22,20 @@ HALF = 0.5
 _CORRECTIONS = pa.schema(
     [("user_id", pa.string()), ("said", pa.string()), ("next_said", pa.string()), ("turns", pa.int64())]
 )
+#: What is counted of a text over all users, in the order of the table `requests`.
+REQUEST_FIELDS = [
+    ("said", pa.string()),
+    ("surface", pa.string()),
+    ("users", pa.int64()),
+    ("turns", pa.int64()),
+    ("weight", pa.int64()),
+    ("success", pa.int64()),
+    ("last_seen", pa.float64()),
+]
 _POPULATION = pa.schema(
     [
         ("number", pa.int64()),
-        ("said", pa.string()),
-        ("surface", pa.string()),
-        ("users", pa.int64()),
-        ("turns", pa.int64()),
-        ("weight", pa.int64()),
-        ("success", pa.int64()),
-        ("last_seen", pa.float64()),
+        *REQUEST_FIELDS,
         ("status", pa.uint8()),
         ("lower", pa.float64()),
         ("upper", pa.float64()),

@@ -26,12 +26,11 @@ from rewrite.run import Run
 DUPLICATE = "duplicate_turn_id"
 
 
-def read_turns(
-    run: Run, paths: list[PathLike], canonical: Canonicaliser, config: LearnConfig, rejects: Path, progress: Progress
-) -> ReadReport:
+def read_turns(run: Run, paths: list[PathLike], config: LearnConfig, rejects: Path, progress: Progress) -> ReadReport:
     """Stage 1: the logs as a table `turns`; what breaks the format, or comes twice, goes to the rejects file."""
     note = run.folder / "read.json"
     if not run.tables.has("turns"):
+        canonical = Canonicaliser(config.text.wake_words, config.text.politeness)
         reader = read_log(paths, rejects=rejects, limit=config.log.reject_limit)
         with progress.stage("reading", reader.bytes_total) as stage:
             batches = reader.map(partial(turn_batch, canonical=canonical), imap=run.workers.map)
@@ -39,7 +38,7 @@ def read_turns(
         write_beside(note, json.dumps(asdict(reader.report)).encode())
     if not note.exists():  # killed between the table and its note
         run.tables.drop("turns")
-        return read_turns(run, paths, canonical, config, rejects, progress)
+        return read_turns(run, paths, config, rejects, progress)
     report = ReadReport(**json.loads(note.read_text(encoding="utf-8")))
     with progress.stage("putting the turns in order"):
         run.tables.query("duplicates", stages.duplicates())

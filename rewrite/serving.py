@@ -24,7 +24,7 @@ KIND = "serving arrays"
 
 GOOD = 1  # known to work for everyone
 FAILING = 2  # known to fail more often than not
-#: Share of success from which the words of a text count as understood, whoever said it.
+#: Share of success from which a text is left alone, and its words count as understood, whoever said it.
 WORKS = 0.5
 PUBLIC = 4  # said by enough users; any other text is there for the users whose own it is, and for nobody else
 
