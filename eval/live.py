@@ -28,7 +28,7 @@ from eval.measures import LEVEL, Interval
 from eval.sequence import Arms
 
 #: Halvings to find the nearest pair: of an interval of length 1 at most.
-HALVINGS = 36
+HALVINGS = 52  # the precision of a rate: near 0 and 1 the entropy is steep, and fewer leave a gain too large
 
 
 class LiveTest:
