@@ -143,7 +143,7 @@ def write_bundle(folder: Path, texts: int, calls: int, seed: int) -> None:
     corrections = [Correction(f"u{user:07d}", said, meant, 3) for user, (said, meant) in enumerate(firsts)]
     bundle = folder / "bundle"
     build_serving(bundle / "index", population, entries, histories, corrections)
-    write_manifest(bundle, created="", parameters=LearnConfig().as_dict(), log={}, counts={"requests": texts})
+    write_manifest(bundle, created="", parameters=LearnConfig().as_dict(), log={}, span={}, counts={"requests": texts})
     overridden = [world.texts[row] for row in world.other[: int(2 * OVERRIDDEN * texts)].tolist()]
     pinned = dict.fromkeys(overridden[::2], "play something else")
     Overrides(pinned, frozenset(overridden[1::2])).save(bundle)

@@ -19,7 +19,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rewrite.bundle import Bundle
-    from rewrite.config import GateConfig, HistoryConfig, LearnConfig, LogConfig, ResourceConfig, TextConfig
+    from rewrite.config import (
+        ChainConfig,
+        DecayConfig,
+        GateConfig,
+        HistoryConfig,
+        LearnConfig,
+        LogConfig,
+        ResourceConfig,
+        TextConfig,
+    )
     from rewrite.decision import Action, Alternative, Decision, Reason, Source
     from rewrite.engine import EngineConfig, RewriteEngine
     from rewrite.errors import (
@@ -31,6 +40,7 @@ if TYPE_CHECKING:
         LearnError,
         ModelError,
         NewerBundle,
+        OlderBundle,
         RewriteError,
     )
     from rewrite.facts import LogFacts, Summary
@@ -39,12 +49,15 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "bundle": ["Bundle"],
-    "config": ["GateConfig", "HistoryConfig", "LearnConfig", "LogConfig", "ResourceConfig", "TextConfig"],
+    "config": [
+        *["ChainConfig", "DecayConfig", "GateConfig", "HistoryConfig", "LearnConfig", "LogConfig"],
+        *["ResourceConfig", "TextConfig"],
+    ],
     "decision": ["Action", "Alternative", "Decision", "Reason", "Source"],
     "engine": ["EngineConfig", "RewriteEngine"],
     "errors": [
         *["BundleError", "BusyError", "ConfigError", "DamagedBundle", "ForeignBundle", "LearnError"],
-        *["ModelError", "NewerBundle", "RewriteError"],
+        *["ModelError", "NewerBundle", "OlderBundle", "RewriteError"],
     ],
     "facts": ["LogFacts", "Summary"],
     "job": ["learn"],
@@ -58,8 +71,10 @@ __all__ = [
     "Bundle",
     "BundleError",
     "BusyError",
+    "ChainConfig",
     "ConfigError",
     "DamagedBundle",
+    "DecayConfig",
     "Decision",
     "EngineConfig",
     "ForeignBundle",
@@ -72,6 +87,7 @@ __all__ = [
     "Model",
     "ModelError",
     "NewerBundle",
+    "OlderBundle",
     "Reason",
     "ResourceConfig",
     "RewriteEngine",

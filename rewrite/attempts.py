@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from dialogue.outcomes import OutcomeModel
@@ -22,16 +23,26 @@ ATTEMPT_SCHEMA = pa.schema(
         pa.field("user_id", pa.string(), nullable=False),
         pa.field("said", pa.string(), nullable=False),
         pa.field("surface", pa.string(), nullable=False),
+        pa.field("state", pa.string(), nullable=False),  # the interpretation acted on, or `said` where there is none
         pa.field("rewrite", pa.string()),  # what was served instead; null: left alone
+        pa.field("represents", pa.float64(), nullable=False),  # 1 / propensity of what was done: turns it stands for
         pa.field("timestamp", pa.float64(), nullable=False),
         pa.field("success", pa.int64(), nullable=False),  # P(success) in millionths
+        pa.field("grade", pa.int64(), nullable=False),  # of the evidence for it, see GRADES
         pa.field("ended_well", pa.int64(), nullable=False),  # P(no further try, and success) in millionths
         pa.field("next_said", pa.string()),  # the next try at the same goal; null: none
+        pa.field("next_state", pa.string()),  # its state
         pa.field("link", pa.int64(), nullable=False),  # P(that it is one) in millionths
         pa.field("session_start", pa.bool_(), nullable=False),
     ]
 )
 
+#: Probabilities of success at which the grades of evidence begin: turns of one grade are read anew together, in the
+#: light of what their text does otherwise (`rewrite.refining`).
+GRADES = np.array([0.02, 0.1, 0.3, 0.6, 0.8, 0.88, 0.94])
+
+#: A turn stands for at most so many: a chance below one in this is not worth the noise that its weight would bring.
+MOST_REPRESENTED = 50.0
 
 
 @dataclass(frozen=True)
@@ -53,22 +64,43 @@ class AttemptFinder:
         following = np.full(dialogue.num_rows, -1, np.int64)
         link[links.source] = links.probability
         following[links.source] = links.target
-        session = dialogue["session"]
+        session, state = dialogue["session"], states_of(dialogue)
+        next_rows = pa.array(following, mask=following < 0)
         return pa.RecordBatch.from_arrays(
             [
                 dialogue["user_id"],
                 dialogue["said"],
                 dialogue["surface"],
+                state,
                 dialogue["rewrite"],
+                _represents(dialogue["propensity"]),
                 dialogue["timestamp"],
                 _millionths(success),
+                pa.array(np.searchsorted(GRADES, success, side="right").astype(np.int64)),
                 _millionths((1 - link) * success),
-                dialogue["said"].take(pa.array(following, mask=following < 0)),
+                dialogue["said"].take(next_rows),
+                state.take(next_rows),
                 _millionths(link),
                 _starts(session),
             ],
             schema=ATTEMPT_SCHEMA,
         )
+
+
+def states_of(dialogue: pa.RecordBatch) -> pa.Array:
+    """The state of each turn: the interpretation that was acted on; what was said where there is none, or where the
+    turn was rewritten, since the interpretation is then that of other words.
+    """
+    own = pc.if_else(pc.is_null(dialogue["rewrite"]), dialogue["interpretation"], pa.scalar(None, pa.string()))
+    return pc.coalesce(own, dialogue["said"])
+
+
+def _represents(propensity: pa.Array) -> pa.Array:
+    """How many turns each stands for, so that what was seldom chosen counts as if it had always been (Horvitz &
+    Thompson 1952); without a propensity, itself.
+    """
+    chosen = np.asarray(pc.fill_null(propensity, 1.0), np.float64)
+    return pa.array(1.0 / np.clip(chosen, 1.0 / MOST_REPRESENTED, 1.0))
 
 
 def _millionths(shares: NDArray[np.float64]) -> pa.Array:

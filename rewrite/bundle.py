@@ -7,6 +7,10 @@ candidates.parquet    every pair that was judged, with the verdict
 requests.parquet      the population: texts with users, turns and success
 histories.parquet     each user's own requests that worked
 corrections.parquet   each user's own corrections
+suspensions.parquet   rewrites that turned bad while they were live, and until when they are not tried again
+states.parquet        the chain: its states, with what came of them
+transitions.parquet   and the steps between them that enough users took
+counts/               what each user did, in sums: an update adds to them (rewrite.own_counts)
 overrides.json        a person's word; may change at any time, so the manifest does not vouch for it
 index/                arrays for serving, mapped into memory; derived from the tables
 
@@ -23,14 +27,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from rewrite.errors import BundleError, DamagedBundle, ForeignBundle, NewerBundle
+from rewrite.errors import BundleError, DamagedBundle, ForeignBundle, NewerBundle, OlderBundle
 from rewrite.overrides import FILE as OVERRIDES
 from rewrite.overrides import Overrides
 from rewrite.publish import locked, real, restore, steadily, write_beside
 
 FORMAT = "reprise-bundle"
-VERSION = 1
+VERSION = 2
 MANIFEST = "manifest.json"
+COUNTS = "counts"
 
 #: Bundles up to this size are checked by digest when they are opened; larger ones by the sizes of their files.
 DIGESTED_BYTES = 64 << 20
@@ -47,7 +52,8 @@ class Manifest:
     software: str
     created: str  # ISO 8601, UTC
     parameters: Mapping[str, Any]
-    log: Mapping[str, Any]  # files, records, rejects, time span, session boundary
+    log: Mapping[str, Any]  # the latest: files, records, rejects, time span, session boundary
+    span: Mapping[str, Any]  # all logs up to the latest (`rewrite.facts.Span`)
     counts: Mapping[str, int]
     files: Mapping[str, Mapping[str, Any]]  # path in the bundle -> {"bytes", "sha256"}
 
@@ -61,7 +67,13 @@ def software_version() -> str:
 
 
 def write_manifest(
-    folder: Path, *, created: str, parameters: Mapping[str, Any], log: Mapping[str, Any], counts: Mapping[str, int]
+    folder: Path,
+    *,
+    created: str,
+    parameters: Mapping[str, Any],
+    log: Mapping[str, Any],
+    span: Mapping[str, Any],
+    counts: Mapping[str, int],
 ) -> None:
     """Digests every file of a finished folder and writes the manifest: the last step before publication."""
     files = {
@@ -69,7 +81,7 @@ def write_manifest(
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name not in (MANIFEST, OVERRIDES)
     }
-    manifest = Manifest(FORMAT, VERSION, software_version(), created, parameters, log, counts, files)
+    manifest = Manifest(FORMAT, VERSION, software_version(), created, parameters, log, span, counts, files)
     raw = json.loads(json.dumps(asdict(manifest)))
     raw["sha256"] = _digest_of(raw)
     write_beside(folder / MANIFEST, (json.dumps(raw, ensure_ascii=False, indent=1) + "\n").encode())
@@ -81,7 +93,7 @@ def is_ours(path: Path) -> bool:
         _manifest(path)
     except ForeignBundle:
         return False
-    except NewerBundle:
+    except (NewerBundle, OlderBundle):
         return True
     except DamagedBundle:  # of a manifest that cannot be read, the files beside it must speak
         return (path / "rewrites.jsonl").is_file() and (path / "index").is_dir()
@@ -175,6 +187,11 @@ def _manifest(path: Path) -> Manifest:
         raise NewerBundle(
             f"{path} is in bundle format {raw['version']}, this is reprise-rewrite {software_version()}, which"
             f" reads up to {VERSION}: upgrade reprise-rewrite, or learn the bundle again with this version"
+        )
+    if isinstance(raw.get("version"), int) and raw["version"] < VERSION:
+        raise OlderBundle(
+            f"{path} is in bundle format {raw['version']}, this is reprise-rewrite {software_version()}, which reads"
+            f" {VERSION}: learn the bundle again from its logs (its pins and blocks, in {OVERRIDES}, are kept)"
         )
     missing = sorted({field.name for field in fields(Manifest)} - set(raw))
     if missing:

@@ -20,6 +20,14 @@ if TYPE_CHECKING:
     from rewrite.engine import RewriteEngine
 
 BundlePath = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A folder made by `rewrite learn`.")]
+Explore = Annotated[
+    float,
+    typer.Option(metavar="SHARE", min=0.0, max=0.5, help="Of requests for which a known rewrite is held back."),
+]
+Trial = Annotated[
+    float, typer.Option(metavar="SHARE", min=0.0, max=1.0, help="Of requests that get a rewrite on trial, at most.")
+]
+Seed = Annotated[int | None, typer.Option(metavar="N", help="Of what --explore and --trial draw.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
 
@@ -30,6 +38,9 @@ def query(
     context: Annotated[
         str | None, typer.Option(metavar="JSON", help='The turn\'s context, as in a log: \'{"device_type": "car"}\'.')
     ] = None,
+    explore: Explore = 0.0,
+    trial: Trial = 0.0,
+    seed: Seed = None,
     json: Json = False,
 ) -> None:
     """What would be done with one request, and why?
@@ -37,7 +48,7 @@ def query(
     Example:  [bold]rewrite query bundle "play maj and dragons" --user u7[/bold]
     """
     said = encodable(" ".join(text))
-    decision = _engine(bundle).rewrite(said, user, _context(context))
+    decision = _engine(bundle, explore, trial, seed).rewrite(said, user, _context(context))
     if json:
         print_json(decision.as_dict())
     else:
@@ -79,10 +90,12 @@ def encodable(text: str) -> str:
     return text
 
 
-def _engine(bundle: Path) -> RewriteEngine:
+def _engine(bundle: Path, explore: float = 0.0, trial: float = 0.0, seed: int | None = None) -> RewriteEngine:
     from rewrite.engine import EngineConfig, RewriteEngine
 
-    return RewriteEngine.load(bundle, config=EngineConfig(deadline_s=math.inf))  # nobody waits for a few milliseconds
+    patient = math.inf  # nobody waits for a few milliseconds
+    config = EngineConfig(deadline_s=patient, explore=explore, trial=trial, seed=seed)
+    return RewriteEngine.load(bundle, config=config)
 
 
 _CONTEXT_WANTED = """an object such as '{"device_type": "car"}' is wanted"""
@@ -119,6 +132,8 @@ def _decision_facts(decision: Decision) -> list[tuple[str, str]]:
         facts.append(("Surely better by", f"{100 * decision.margin:.0f} points than left alone"))
     facts += [(_EVIDENCE.get(name, name), _evidence(name, value)) for name, value in decision.evidence.items()]
     facts += [("Also near", f"{legible(each.text)}  ({each.score})") for each in decision.alternatives]
+    if decision.propensity < 1.0:
+        facts.append(("Done with", f"probability {percent(decision.propensity)}: the engine explores"))
     if decision.rewrite_id is not None:
         facts.append(("Rewrite", decision.rewrite_id))
     return facts

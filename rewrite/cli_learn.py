@@ -41,10 +41,14 @@ def learn(
     ] = None,
     previous: Annotated[
         Path | None,
-        typer.Option(metavar="BUNDLE", help="An earlier bundle: its pins, blocks and rewrites are carried over."),
+        typer.Option(metavar="BUNDLE", help="An earlier bundle that learns on: give the new logs alone."),
     ] = None,
     min_users: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Distinct users that a rewrite needs.", show_default="5")
+    ] = None,
+    half_life: Annotated[
+        float | None,
+        typer.Option(metavar="DAYS", min=0.01, help="Age at which a turn counts half.", show_default="90"),
     ] = None,
     reject_limit: RejectLimit = None,
     session_gap: SessionGap = None,
@@ -68,7 +72,12 @@ def learn(
     The bundle is published in one step, in place of an old one. Killed or interrupted, the old one is whole, and the
     same command goes on where it was.
 
+    With --previous, what an earlier bundle counted ages and is added to: give the logs since then. Turns that it
+    counted are found and left out, so that logs may overlap. BUNDLE may be the same in both options.
+
     Example:  [bold]rewrite learn logs/ --out bundle --config learn.toml[/bold]
+
+    Example:  [bold]rewrite learn today.jsonl.gz --out bundle --previous bundle[/bold]
     """
     from rewrite.config import LearnConfig
     from rewrite.job import learn as learn_log
@@ -77,6 +86,7 @@ def learn(
     chosen = with_log_options(chosen, reject_limit, session_gap)
     chosen = replace(chosen, seed=chosen.seed if seed is None else seed)
     chosen = replace(chosen, gate=replaced(chosen.gate, min_users=min_users))
+    chosen = replace(chosen, decay=replaced(chosen.decay, half_life_days=half_life))
     chosen = replace(chosen, resources=replaced(chosen.resources, threads=threads, memory_limit=memory_limit))
     if workers is not None or config is None:
         chosen = with_workers(chosen, workers, logs)
@@ -105,10 +115,10 @@ def _print_learned(summary: Summary, config: LearnConfig) -> None:
         ("Judged", counted(judged, "pair of a request and a rewrite", "pairs of a request and a rewrite")),
         *[("", f"{n:,} {VERDICTS[reason]}") for reason, n in _most_first(summary.verdicts)],
     ]
-    if carried := counts["candidates"] - judged:
-        told.append(("", f"{carried:,} carried over from the earlier bundle"))
     known = f"{counts['known_good']:,} of {counted(counts['requests'], 'request')} known to work"
     told.append(("Learned", f"{counted(counts['rewrites'], 'rewrite')} for everyone; {known}"))
+    if counts["trials"] or counts["suspensions"]:
+        told.append(("", f"{counted(counts['trials'], 'rewrite')} on trial, {counts['suspensions']:,} suspended"))
     own = f"{counted(counts['corrections'], 'correction')} and {counted(counts['histories'], 'request')} of users' own"
     told.append(("", own))
     console.print(facts_table(told))

@@ -93,8 +93,8 @@ def _pair(row: Row, overrides: Overrides, verdict: bool) -> Text:
     notes = [f"via {', '.join(legible(stop) for stop in row['route'][1:-1])}"] if len(row["route"]) > 2 else []
     if verdict:
         notes.append(_verdict(row))
-    if row["carried"]:
-        notes.append("carried over from an earlier bundle")
+    if row["standing"] == "trial":
+        notes.append("on trial: served now and then where an engine explores")
     if source in overrides.pinned:
         notes.append(f"pinned to “{legible(overrides.pinned[source])}”")
     if source in overrides.blocked:

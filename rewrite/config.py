@@ -42,20 +42,54 @@ class GateConfig:
 
     min_users: int = 5  # distinct users behind the source, the target and every hop between them
     user_cap: float = 3.0  # turns of one user that count for one text or hop
-    confidence: float = 0.95  # one-sided, of each bound
-    margin: float = 0.10  # by which the target's lower bound must exceed the source's upper bound
-    rewritten_floor: float = 0.50  # least lower bound of the rewritten: right more often than wrong
+    confidence: float = 0.90  # chance of being better from which a rewrite is turned on; of each bound that is told
+    keep_confidence: float = 0.50  # chance below which one that is on is turned off
+    false_discoveries: float = 0.05  # expected share of a table's rewrites that are no better than leaving alone
+    margin: float = 0.10  # by which a rewrite must be better
+    rewritten_floor: float = 0.50  # success that a rewrite must have: right more often than wrong
     good_floor: float = 0.70  # lower bound of success from which a text is known to be good
     personal_hops: int = 2  # times a user must have made the same correction for it to be theirs
+    suspension_days: float = 30.0  # for which a rewrite that turned bad is not tried again; doubled each time
 
     def __post_init__(self) -> None:
         _check(self.min_users >= 1, "gate.min_users", self.min_users, "1 or more")
         _check(0.1 <= self.user_cap < 1e9, "gate.user_cap", self.user_cap, "a weight from 0.1 to below a billion")
         _check(0.5 <= self.confidence < 1, "gate.confidence", self.confidence, "from 0.5 to below 1")
+        keep = self.keep_confidence
+        _check(0 <= keep <= self.confidence, "gate.keep_confidence", keep, "from 0 to gate.confidence")
+        _check(0 < self.false_discoveries < 1, "gate.false_discoveries", self.false_discoveries, "a share, above 0")
+        _check(0 <= self.suspension_days < 1e6, "gate.suspension_days", self.suspension_days, "days, 0 or more")
         _check(0 <= self.margin < 1, "gate.margin", self.margin, "from 0 to below 1")
         _check(0 <= self.rewritten_floor < 1, "gate.rewritten_floor", self.rewritten_floor, "from 0 to below 1")
         _check(0.5 <= self.good_floor < 1, "gate.good_floor", self.good_floor, "from 0.5 to below 1")
         _check(self.personal_hops >= 1, "gate.personal_hops", self.personal_hops, "1 or more")
+
+
+@dataclass(frozen=True)
+class DecayConfig:
+    """How fast evidence ages: after a half-life, a turn counts half. None: never."""
+
+    half_life_days: float | None = 90.0
+    live_half_life_days: float | None = 14.0  # of turns that were rewritten: they keep coming, and show what went stale
+
+    def __post_init__(self) -> None:
+        for name in ("half_life_days", "live_half_life_days"):
+            days = getattr(self, name)
+            _check(days is None or 0.01 <= days < 1e6, f"decay.{name}", days, "days, 0.01 or more")
+
+
+@dataclass(frozen=True)
+class ChainConfig:
+    """What is an edge of the chain; see `rewrite.graph`."""
+
+    hub_sources: int = 20  # a state that at least so many others lead to is a hub ...
+    hub_share: float = 0.25  # ... where it is less than this share of where most of them lead
+    borrowed_turns: float = 1.0  # what other texts of the same interpretation say of a text counts as so many turns
+
+    def __post_init__(self) -> None:
+        _check(self.hub_sources >= 1, "chain.hub_sources", self.hub_sources, "1 or more")
+        _check(0 <= self.hub_share <= 1, "chain.hub_share", self.hub_share, "a share from 0 to 1")
+        _check(0 <= self.borrowed_turns < 1e6, "chain.borrowed_turns", self.borrowed_turns, "turns, 0 or more")
 
 
 @dataclass(frozen=True)
@@ -90,6 +124,8 @@ class LearnConfig:
     seed: int = 0
     text: TextConfig = field(default_factory=TextConfig)
     log: LogConfig = field(default_factory=LogConfig)
+    decay: DecayConfig = field(default_factory=DecayConfig)
+    chain: ChainConfig = field(default_factory=ChainConfig)
     gate: GateConfig = field(default_factory=GateConfig)
     history: HistoryConfig = field(default_factory=HistoryConfig)
     resources: ResourceConfig = field(default_factory=ResourceConfig)

@@ -27,6 +27,7 @@ class Reason(StrEnum):
     BLOCKED = "blocked"  # a person's word: never rewrite this
     KNOWN_GOOD = "known_good"  # works as it is
     NOT_FAILING = "not_failing"  # said before, and not known to fail
+    HELD_BACK = "held_back"  # the engine explores: what the table says was left undone, to see how that goes
     NO_CANDIDATE = "no_candidate"  # nothing close is known
     AMBIGUOUS = "ambiguous"  # two candidates are about as close
     UNSURE = "unsure"  # the best candidate is not likely enough to be right
@@ -77,6 +78,22 @@ class Decision:
     alternatives: tuple[Alternative, ...] = ()
     evidence: dict[str, Any] = field(default_factory=dict)
     propensity: float = 1.0
+
+    @property
+    def served(self) -> dict[str, Any] | None:
+        """What to log as `served` with this turn, so that the next learning knows what was done; None: nothing was.
+
+        Of a rewrite that was held back as well: it is how what happens without it stays known.
+        """
+        if self.action is not Action.REWRITE and self.reason is not Reason.HELD_BACK:
+            return None
+        return {
+            "original": self.original,
+            "rewrite": self.text,
+            "source": self.source.value,
+            "rewrite_id": self.rewrite_id,
+            "propensity": self.propensity,
+        }
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -113,6 +114,9 @@ class DuckDBExecution(Execution):
                     yield pa.RecordBatch.from_pylist([], schema=answer.schema_arrow)
         finally:
             path.unlink(missing_ok=True)
+
+    def export(self, name: str, path: Path) -> None:
+        shutil.copyfile(self._path(name), path)
 
     def _copy(self, sql: str, path: Path) -> None:
         target = str(path).replace("'", "''")

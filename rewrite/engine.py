@@ -6,7 +6,8 @@ The order in which a request is looked at:
     pinned, blocked           -> a person's word
     known good                -> pass: this user's own, or everyone's
     own correction            -> this user said it again this way before
-    precomputed table         -> most people's correction, unless this user's own requests say otherwise
+    precomputed table         -> most people's correction, unless this user's own requests say otherwise; an engine that
+                                 explores holds it back now and then, and tries what is on trial
     said before, not failing  -> pass
     near a good request       -> a broken form of one of this user's own requests, or of everyone's: rewritten where
                                  both sound the same, suggested otherwise
@@ -21,6 +22,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from random import Random
 from time import perf_counter
 from typing import Any
 
@@ -32,7 +34,7 @@ from rewrite.errors import BundleError, DamagedBundle
 from rewrite.guards import layer_guard, sounds_the_same
 from rewrite.nearest import NearestModel
 from rewrite.publish import steadily
-from rewrite.serving import FAILING, GOOD, PUBLIC, WORKS, ServingArrays
+from rewrite.serving import FAILING, GOOD, ON, PUBLIC, SURE, WORKS, ServingArrays
 
 #: Longer requests are not looked up: the mining job stores none.
 LONGEST_REQUEST = 1_000
@@ -48,10 +50,15 @@ class EngineConfig:
     deadline_s: float = 0.05  # past this much time, no layer is searched any more
     nearest: NearestModel = NearestModel()  # noqa: RUF009  (frozen)
     personal_hops: int = 2  # times a user must have corrected a request that is not known to fail for everyone
+    explore: float = 0.0  # share of requests for which a rewrite of the table is held back; 0.02 finds what went stale
+    trial: float = 0.0  # greatest share of requests for which a rewrite that is on trial is served; 0.1 settles most
+    seed: int | None = None  # of these draws; None: the system's
 
     def __post_init__(self) -> None:
         if not self.deadline_s > 0 or self.personal_hops < 1:
             raise ValueError(f"{self} came; deadline_s above 0 and personal_hops of 1 or more are wanted")
+        if not (0 <= self.explore <= 0.5 and 0 <= self.trial <= 1):
+            raise ValueError(f"{self} came; explore is a share from 0 to 0.5, trial one from 0 to 1")
 
 
 class RewriteEngine:
@@ -68,6 +75,7 @@ class RewriteEngine:
         text = bundle.manifest.parameters["text"]
         self.canonical = Canonicaliser(tuple(text["wake_words"]), tuple(text["politeness"]))
         self._arrays = arrays
+        self._draw = Random(self.config.seed).random
         overrides = bundle.overrides
         self._pinned, self._blocked = dict(overrides.pinned), overrides.blocked
 
@@ -131,6 +139,7 @@ class RewriteEngine:
         """What is stored for this very text."""
         arrays = self._arrays
         status, entry = arrays.status[row], arrays.entry[row]
+        propensity = self._propensity(entry)
         own = arrays.personal_layer.rows_of(user) if user is not None else None
         if status & GOOD or (own is not None and row in own):
             evidence = {"success": round(float(arrays.success[row]), 4), "own": not status & GOOD}
@@ -141,18 +150,41 @@ class RewriteEngine:
         corrected = self._own_correction(row, user) if Source.PERSONAL in sources else None
         if corrected is not None:
             target, times = corrected
-            if times >= self.config.personal_hops or entry >= 0:
+            if times >= self.config.personal_hops or (entry >= 0 and arrays.standing[entry] & ON):
                 return self._served(text, said, target, Reason.OWN_CORRECTION, Source.PERSONAL, {"times": times})
-        if entry < 0 or Source.PRECOMPUTED not in sources:
+        if not propensity or Source.PRECOMPUTED not in sources:
             works = not status & FAILING and (status & PUBLIC or arrays.success[row] >= WORKS)
             return _passed(text, Reason.NOT_FAILING) if works else None
         if Source.PERSONAL in sources and (mine := self._own_request(text, said, user, begun)):
             return mine
         evidence = {"users": int(arrays.users[entry]), "alone": round(float(arrays.success[row]), 4)}
-        return self._served(
+        served = self._served(
             text, said, int(arrays.target[entry]), Reason.LEARNED, Source.PRECOMPUTED, evidence,
             float(arrays.score[entry]), float(arrays.margin[entry]),
         )  # fmt: skip
+        if propensity < 1.0 and self._draw() >= propensity:
+            return replace(
+                served, action=Action.PASS, text=text, reason=Reason.HELD_BACK, score=None, margin=None,
+                propensity=1.0 - propensity,
+            )  # fmt: skip
+        return replace(served, propensity=propensity)
+
+    def _propensity(self, entry: int) -> float:
+        """The probability with which an entry of the table is served; 0 where there is none.
+
+        Surely better rewrites are held back as rarely as the engine explores. Those between the two thresholds of the
+        gate are served with the probability that they are better, which is Thompson sampling; on trial, with a share
+        of it.
+        """
+        if entry < 0:
+            return 0.0
+        explore, standing = self.config.explore, self._arrays.standing[entry]
+        chance = float(self._arrays.chance[entry])
+        if not standing & ON:
+            return self.config.trial * chance
+        if standing & SURE or not explore:
+            return 1.0 - explore
+        return min(max(chance, explore), 1.0 - explore)
 
     def _own_correction(self, row: int, user: str | None) -> tuple[int, int] | None:
         """(row of the target, times) of this user's own correction of a text."""

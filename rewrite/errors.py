@@ -5,6 +5,7 @@ RewriteError
 ├── BundleError        a bundle that cannot be read or written
 │   ├── ForeignBundle  not a bundle of this project
 │   ├── NewerBundle    written in a format that this version does not know
+│   ├── OlderBundle    written in a format that this version knows no more
 │   └── DamagedBundle  a file is missing, cut or changed
 ├── BusyError          another process is learning into, or editing, the same bundle
 ├── LearnError         the mining job cannot go on
@@ -35,6 +36,10 @@ class ForeignBundle(BundleError):
 
 class NewerBundle(BundleError):
     """A bundle in a format that this version does not know."""
+
+
+class OlderBundle(BundleError):
+    """A bundle in a format that this version knows no more."""
 
 
 class DamagedBundle(BundleError):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -64,6 +65,10 @@ class Execution(ABC):
     @abstractmethod
     def read(self, sql: str, rows: int = 100_000) -> Iterator[pa.RecordBatch]:
         """The answer of a query, in batches of at most `rows` rows."""
+
+    @abstractmethod
+    def export(self, name: str, path: Path) -> None:
+        """Writes a table to one Parquet file."""
 
     def table(self, sql: str) -> pa.Table:
         """A small answer, whole."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ class LogFacts:
     last_seen: float | None
     boundary: SessionBoundary
     gaps: GapHistogram
+    counted_before: int = 0  # turns that an earlier bundle had counted, and that were left out
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -40,6 +42,7 @@ class LogFacts:
             "records": self.report.records,
             "rejected": dict(self.report.rejected),
             "turns": self.turns,
+            "counted_before": self.counted_before,
             "users": self.users,
             "sessions": self.sessions,
             "failing": self.failing,
@@ -49,6 +52,31 @@ class LogFacts:
             "session_gap_s": self.boundary.seconds,
             "session_gap_method": self.boundary.method.value,
         }
+
+
+@dataclass(frozen=True)
+class Span:
+    """What a bundle has learned from by now, this log and those before: up to when, and how much."""
+
+    as_of: float  # the time reached, in seconds since the epoch; ages of turns are reckoned from it
+    logs: int = 0
+    turns: int = 0
+    sessions: int = 0
+
+    @classmethod
+    def of(cls, earlier: Bundle | None) -> Span:
+        """That of an earlier bundle; of nothing where there is none."""
+        return cls(-math.inf) if earlier is None else cls(**earlier.manifest.span)
+
+    def reaching(self, as_of: float) -> Span:
+        """The same up to a later time; time never runs back."""
+        return replace(self, as_of=max(self.as_of, as_of))
+
+    def adding(self, log: LogFacts) -> Span:
+        """With one more log."""
+        return replace(
+            self, logs=self.logs + 1, turns=self.turns + log.turns, sessions=self.sessions + log.sessions
+        )
 
 
 @dataclass(frozen=True)
@@ -70,7 +98,8 @@ def log_facts(tables: Execution, report: ReadReport, boundary: SessionBoundary, 
     )
     turns, users, sessions, failing, rephrased = (int(str(each)) for each in row[:5])
     first, last = (None if each is None else float(str(each)) for each in row[5:])
-    return LogFacts(report, turns, users, sessions, failing, rephrased, first, last, boundary, gaps)
+    before = report.accepted - turns
+    return LogFacts(report, turns, users, sessions, failing, rephrased, first, last, boundary, gaps, before)
 
 
 def summary(out: Path, facts: LogFacts, candidates: list[Candidate]) -> Summary:

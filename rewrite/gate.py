@@ -1,36 +1,56 @@
 """Is this rewrite better than leaving the request alone? The statistical gate of the mining job.
 
-Two arms for a source u. *Left alone*, it succeeds with the probability theta_u that its own turns show. *Rewritten*
-to j, it succeeds if j is what its speaker wanted and j works: theta_uj = f_uj * theta_j, where f_uj is the share of
-u's goals that ended in j,
+Left alone, a source u succeeds with the probability alpha that its own turns show. Rewritten to j, it succeeds with
 
-    f_uj = N[u,j] R[j,success] / (sum_k N[u,k] R[k,success] + sum_k N[u,k] e_k),
+    value = (1 - alpha) f theta_j + alpha c.
 
-u's own successes being among the k, since whoever was content with u did not want j, and e_k being the probability of
-going on from k to a text that too few users went on to: those who did so did not want j either. All evidence is
-counted with a cap per user. With Jeffreys intervals (Brown, Cai & DasGupta, "Interval Estimation for a Binomial
-Proportion", 2001, sec. 4.3),
+Of those whom u does not serve, f wanted j: the share of those who went on from u, and did not just give up, for whom j
+was the last word in the end,
 
-    rewrite  iff  lower(f_uj) * lower(theta_j) > upper(theta_u) + margin  and  >= rewritten_floor,
+    f = N[u,j] (R[j,success] + R[j,failure]) / P(u goes on);
 
-and at least `min_users` distinct users said u, said j and took every hop of the way. The floor is there because a wrong
-rewrite costs more than a missed one: where three targets share a source's goals, each is better than failing always.
-Where the rewrite has been live long enough, what happened to it (`served`) takes the place of the product: that is the
-very thing to be known.
+who went on to anything else, to texts that too few users went on to among them, speaks against j, whether they got
+there or not. j then works with theta_j. Of those whom u does serve, j serves those for whom NLU takes u as it takes j
+(c); of the others nothing is known, and all are counted as lost: a text that means two things serves one half of its
+speakers, and the other half goes on. All evidence is counted with a cap per user.
+
+alpha and theta_j have Beta posteriors (`rewrite.posterior`) under priors that are borrowed from texts of the same
+interpretation and intent (`rewrite.shrinkage`), f one under Jeffreys' prior (Brown, Cai & DasGupta, "Interval
+Estimation for a Binomial Proportion", 2001, sec. 4.3). Products and sums are Betas of the same mean and variance. Once
+the rewrite is live, what happened to it (`served`) is the very thing to be known: it updates the value, which is then
+believed the less the more turns were served (`LIVE_TURNS`). What counts is
+
+    chance = min( P(value > alpha + margin),  P(f theta_j > rewritten_floor) ),
+
+the floor being there because a wrong rewrite costs more than a missed one: where three targets share a source's goals,
+each is better than failing always. Each pair needs a chance of `confidence`, at least `min_users` distinct users who
+said u, said j and took every hop of the way; and the share of false discoveries in the table as a whole is kept within
+bounds (`rewrite.table`).
+
+On and off are apart (hysteresis). A pair that is on stays on down to `keep_confidence`, as long as the expected share
+of false discoveries in the table stays within bounds; a pair between the two that was never on is on *trial*: an engine
+that is told to explore may serve it now and then. One that was on and turned bad is suspended for a while.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from enum import StrEnum
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rewrite.config import GateConfig
+from rewrite.posterior import Beta, matched, product, quantile, quantiles
 
-#: Turns (capped) that a rewrite must have been live for before its own record replaces the estimate.
+Floats = NDArray[np.float64]
+
+#: Turns (capped) that a rewrite must have been live for before it is its own record that speaks for or against it, and
+#: at which the estimate that was made without it is believed half as much.
 LIVE_TURNS = 10.0
+#: Points at which the posterior of the source's own success is taken.
+NODES = 48
 #: One-sided; some three users who all agree, or eight of ten.
 SETTLED_CONFIDENCE = 0.95
 
@@ -43,9 +63,20 @@ class GateReason(StrEnum):
     GOOD_ALREADY = "good_already"
     NOT_BETTER = "not_better"
     OFTEN_WRONG = "often_wrong"
+    HELD = "held"  # it was on before, and is still likelier better than not
+    MANY_TESTS = "many_tests"  # sure enough alone, but not among as many pairs as were judged
     OTHER_GOAL = "other_goal"  # too few users for words that may as well be another wish
     GUARDED = "guarded"
     FAILED_LIVE = "failed_live"
+    SUSPENDED = "suspended"  # turned bad while it was live, not long ago
+
+
+class Standing(StrEnum):
+    """What an engine does with a pair."""
+
+    ON = "on"
+    TRIAL = "trial"  # only where it explores
+    OFF = "off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,26 +90,33 @@ class Evidence:
     target_turns: float
     target_success: float
     route_users: int
-    goals: float  # the source's goals that ended in success or elsewhere, in turns
-    share: float  # f_uj
+    went_on: float  # turns of the source that something else was tried after
+    share: float  # f: of these, for how many the target was the last word
+    alike: float = 0.0  # c: of the source's successes, those that NLU takes as it takes the target
     served_turns: float = 0.0
     served_success: float = 0.0
+    source_prior: float = 0.5  # success that texts of the same interpretation or intent lead one to expect
+    source_prior_turns: float = 1.0  # as how many turns that counts
+    target_prior: float = 0.5
+    target_prior_turns: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Both arms with their bounds, and the reason."""
+    """Both arms with their bounds, the chance that the second is better, and the reason."""
 
     reason: GateReason
     alone: float
     alone_upper: float
     rewritten: float
     rewritten_lower: float
+    chance: float = 0.0
+    standing: Standing = Standing.OFF
 
     @property
     def kept(self) -> bool:
         """Whether the rewrite is safe enough."""
-        return self.reason is GateReason.KEPT
+        return self.reason in (GateReason.KEPT, GateReason.HELD)
 
 
 def lower_bound(success: ArrayLike, turns: ArrayLike, confidence: float) -> NDArray[np.float64]:
@@ -96,24 +134,83 @@ def upper_bound(success: ArrayLike, turns: ArrayLike, confidence: float) -> NDAr
     return np.asarray(1.0 - lower_bound(n - s, n, confidence))
 
 
-def judge(evidence: Evidence, config: GateConfig) -> Verdict:
-    """The verdict on one pair; counts only, the guards on the words are the caller's."""
-    seen = evidence
-    alone = seen.source_success / seen.source_turns if seen.source_turns else 0.0
-    alone_upper = float(upper_bound(seen.source_success, seen.source_turns, config.confidence))
-    live = seen.served_turns >= LIVE_TURNS
-    if live:
-        rewritten = seen.served_success / seen.served_turns
-        rewritten_lower = float(lower_bound(seen.served_success, seen.served_turns, config.confidence))
-    else:
-        rewritten = seen.share * (seen.target_success / seen.target_turns if seen.target_turns else 0.0)
-        rewritten_lower = float(
-            lower_bound(seen.share * seen.goals, seen.goals, config.confidence)
-            * lower_bound(seen.target_success, seen.target_turns, config.confidence)
-        )
-    return Verdict(
-        _reason(seen, config, alone_upper, rewritten_lower, live), alone, alone_upper, rewritten, rewritten_lower
-    )
+@dataclass(frozen=True, slots=True, eq=False)
+class Arms:
+    """The posteriors of both arms, and the chances that come of them, one for each pair."""
+
+    alone: Beta
+    rewritten: Beta
+    better: Floats  # [pairs] float64, P(rewritten > alone + margin)
+    right: Floats  # [pairs] float64, P(the target is meant by who is not served, and works > rewritten_floor)
+
+    @classmethod
+    def of(cls, evidence: Sequence[Evidence], config: GateConfig) -> Arms:
+        """By the formulas at the head of this file."""
+        column = {each.name: np.array([getattr(one, each.name) for one in evidence], np.float64)
+                  for each in fields(Evidence)}  # fmt: skip
+        alone, target = (
+            Beta.from_mean(np.clip(column[f"{side}_prior"], 1e-6, 1 - 1e-6), column[f"{side}_prior_turns"])
+            .updated(*_sound(column[f"{side}_success"], column[f"{side}_turns"]))
+            for side in ("source", "target")
+        )  # fmt: skip
+        jeffreys = Beta.from_mean(np.full(len(evidence), 0.5), 1.0)
+        meant = jeffreys.updated(*_sound(column["share"] * column["went_on"], column["went_on"]))
+        needed = product(meant, target)
+        served = _sound(column["served_success"], column["served_turns"])
+        believed = LIVE_TURNS / (LIVE_TURNS + served[1])
+        rewritten, better = _value(alone, needed, column["alike"], believed, served, config.margin)
+        right = 1.0 - _below(needed.scaled(believed).updated(*served), config.rewritten_floor)
+        return cls(alone, rewritten, better, right)
+
+
+def _value(
+    alone: Beta, needed: Beta, alike: Floats, believed: Floats, served: tuple[Floats, Floats], margin: float
+) -> tuple[Beta, Floats]:
+    """The posterior of the rewritten arm, and P(it is better than `alone` by the margin) [pairs] float64.
+
+    alpha is in both arms, so that they are not independent: the chance is taken for fixed alpha and averaged over its
+    posterior, by Gauss-Legendre quadrature in the quantiles of alpha, to some 1e-4.
+    """
+    nodes, weights = np.polynomial.legendre.leggauss(NODES)
+    alpha = quantiles(alone, (nodes + 1) / 2)  # [pairs, nodes] float64
+    mean = (1 - alpha) * needed.mean[:, None] + alpha * alike[:, None]
+    variance = (1 - alpha) ** 2 * needed.variance[:, None]
+    given = matched(mean.ravel(), variance.ravel())
+    tail = given.scaled(np.repeat(believed, NODES)).updated(*(np.repeat(each, NODES) for each in served))
+    wins = (1.0 - _below(tail, np.minimum(alpha + margin, 1.0).ravel())).reshape(alpha.shape)
+
+    def averaged(values: Floats) -> Floats:  # no matrix product: its rounding depends on how many pairs there are
+        return np.asarray((values * weights).sum(axis=1) / 2)
+
+    better, m = averaged(wins), averaged(mean)
+    both = matched(m, averaged(variance) + averaged((mean - m[:, None]) ** 2))
+    return both.scaled(believed).updated(*served), np.clip(better, 0.0, 1.0)
+
+
+def _sound(success: Floats, turns: Floats) -> tuple[Floats, Floats]:
+    """Sums of whole millionths may say a millionth more success than turns."""
+    return np.clip(success, 0.0, turns), turns
+
+
+def _below(beta: Beta, rate: ArrayLike) -> Floats:
+    from scipy.special import betainc
+
+    return np.asarray(betainc(beta.a, beta.b, rate), np.float64)
+
+
+def judge(evidence: Sequence[Evidence], config: GateConfig) -> list[Verdict]:
+    """The verdict on each pair by itself; counts only. Guards on the words, and the table as a whole, come after."""
+    if not evidence:
+        return []
+    arms = Arms.of(evidence, config)
+    good = quantile(arms.alone, 1 - config.confidence) >= config.good_floor
+    bounds = (quantile(arms.alone, config.confidence), quantile(arms.rewritten, 1 - config.confidence))
+    columns = (arms.alone.mean, bounds[0], arms.rewritten.mean, bounds[1], arms.better, arms.right, good)
+    rows = zip(evidence, *(each.tolist() for each in columns), strict=True)
+    return [
+        Verdict(_reason(seen, config, better, right, well), alone, upper, rewritten, lower, min(better, right))
+        for seen, alone, upper, rewritten, lower, better, right, well in rows
+    ]
 
 
 def settled(evidence: Evidence) -> bool:
@@ -124,17 +221,17 @@ def settled(evidence: Evidence) -> bool:
     """
     if evidence.served_turns >= LIVE_TURNS:
         return True
-    voices = min(evidence.goals, float(evidence.source_users))
+    voices = min(evidence.went_on, float(evidence.source_users))
     return bool(lower_bound(evidence.share * voices, voices, SETTLED_CONFIDENCE) > 0.5)
 
 
-def _reason(seen: Evidence, config: GateConfig, alone_upper: float, rewritten_lower: float, live: bool) -> GateReason:
+def _reason(seen: Evidence, config: GateConfig, better: float, right: float, good: bool) -> GateReason:
     if min(seen.source_users, seen.target_users, seen.route_users) < config.min_users:
         return GateReason.TOO_FEW_USERS
-    if lower_bound(seen.source_success, seen.source_turns, config.confidence) >= config.good_floor:
+    if good:
         return GateReason.GOOD_ALREADY
-    if rewritten_lower <= alone_upper + config.margin:
-        return GateReason.FAILED_LIVE if live else GateReason.NOT_BETTER
-    if rewritten_lower < config.rewritten_floor:
-        return GateReason.FAILED_LIVE if live else GateReason.OFTEN_WRONG
-    return GateReason.KEPT
+    if min(better, right) >= config.confidence:
+        return GateReason.KEPT
+    if seen.served_turns >= LIVE_TURNS and min(better, right) < config.keep_confidence:
+        return GateReason.FAILED_LIVE
+    return GateReason.NOT_BETTER if better < config.confidence else GateReason.OFTEN_WRONG

@@ -10,18 +10,22 @@ from dialogue.outcomes import OutcomeModel
 from dialogue.reader import PathLike
 from dialogue.sessions import BINS, BoundaryMethod, GapHistogram, SessionBoundary, estimate_boundary
 from rephrase_detection import LexicalDetector, RephraseDetector
-from rewrite import stages
+from rewrite import own_counts, stages
 from rewrite.attempts import ATTEMPT_SCHEMA, AttemptFinder
-from rewrite.bundle import Bundle
-from rewrite.carrying import carry
-from rewrite.config import GateConfig, LearnConfig
-from rewrite.facts import LogFacts, Summary, log_facts, summary
-from rewrite.mining import Candidate, chain_of, chosen, judge_all
+from rewrite.bundle import COUNTS, Bundle
+from rewrite.config import LearnConfig
+from rewrite.execution import MICRO
+from rewrite.facts import LogFacts, Span, Summary, log_facts, summary
+from rewrite.gate import lower_bound
+from rewrite.graph import Graph, Tables, graph_of
+from rewrite.mining import expected, judge_all
 from rewrite.populations import populate
 from rewrite.progress import Progress
 from rewrite.publish import draft_of, locked, real
 from rewrite.reading import read_turns
+from rewrite.refining import REFINED_SCHEMA, Refiner
 from rewrite.run import Run, disk_space, refuse_foreign, rejects_of, working_on
+from rewrite.table import Standings, Table, decide
 from rewrite.writing import publish, write_bundle
 
 
@@ -36,8 +40,10 @@ def learn(
 ) -> Summary:
     """Learns from logs and publishes the bundle at `out`, in place of one that is there.
 
-    A person's pins and blocks are kept from the bundle at `out` and from `previous`, whose other rewrites are carried
-    over where these logs do not speak of them. A killed job goes on where it was when it is called again.
+    With `previous`, an earlier bundle learns on from these logs alone: what it counted ages and is added to, its
+    rewrites stay on as long as they are likelier good than not, and turns that it counted are not counted again. A
+    person's pins and blocks are kept from the bundle at `out` and from `previous`. A killed job goes on where it was
+    when it is called again.
     """
     out = real(out)
     config, progress = config or LearnConfig(), progress or Progress()
@@ -46,22 +52,20 @@ def learn(
     refuse_foreign(out)
     with disk_space(out), locked(out, "learn"), working_on(out, paths, config, detector, earlier) as run:
         rejects = rejects_of(out)
-        report = read_turns(run, paths, config, rejects, progress)
-        boundary, gaps = cut(run, config, progress)
+        report = read_turns(run, paths, config, rejects, progress, earlier.path / COUNTS if earlier else None)
+        boundary, gaps = cut(run, config, progress, earlier)
         find_attempts(run, boundary, detector or LexicalDetector(), progress)
         facts = log_facts(run.tables, report, boundary, gaps)
 
-        count(run, config.gate, progress)
-        candidates = mine(run, config.gate, progress)
-        carried = carry(run.tables, earlier, candidates, config.gate)
-        table = sorted([*chosen(candidates), *carried], key=lambda each: each.source)
-        populate(run.tables, config, table, progress)
+        span = count(run, config, progress, earlier)
+        graph, table = mine(run, config, progress, Standings.of(earlier), span)
+        populate(run.tables, config, table.rewrites, progress)
 
         draft = draft_of(out)
-        write_bundle(run.tables, draft, config, facts, [*candidates, *carried], table, progress)
+        write_bundle(run.tables, draft, config, facts, span.adding(facts), graph, table, progress)
         publish(draft, out, earlier, progress)
         run.finish()
-        return summary(out, facts, candidates)
+        return summary(out, facts, table.candidates)
 
 
 def check(
@@ -82,8 +86,10 @@ def check(
         return log_facts(run.tables, report, boundary, gaps)
 
 
-def cut(run: Run, config: LearnConfig, progress: Progress) -> tuple[SessionBoundary, GapHistogram]:
-    """Stage 2: the silence that ends a session, from the log's own silences unless it is given."""
+def cut(
+    run: Run, config: LearnConfig, progress: Progress, earlier: Bundle | None = None
+) -> tuple[SessionBoundary, GapHistogram]:
+    """Stage 2: the silence that ends a session: as given, as in the earlier bundle, or from the log's own silences."""
     with progress.stage("finding the session boundary"):
         run.tables.query("gaps", stages.gaps())
         counts = dict.fromkeys(range(-1, BINS), 0)
@@ -91,6 +97,8 @@ def cut(run: Run, config: LearnConfig, progress: Progress) -> tuple[SessionBound
             counts |= dict(zip(batch["bin"].to_pylist(), batch["gaps"].to_pylist(), strict=True))
         histogram = GapHistogram(tuple(counts[place] for place in range(BINS)), counts[-1])
         given = config.log.session_gap_s
+        if given is None and earlier is not None:
+            given = float(earlier.manifest.log["session_gap_s"])
         if given is None:
             return estimate_boundary(histogram), histogram
         return SessionBoundary(given, BoundaryMethod.GIVEN, None, histogram.share_below(given)), histogram
@@ -104,28 +112,63 @@ def find_attempts(run: Run, boundary: SessionBoundary, detector: RephraseDetecto
         run.tables.map("attempts", "ordered", finder, ATTEMPT_SCHEMA, whole="user_id", told=stage.advance)
 
 
-def count(run: Run, gate: GateConfig, progress: Progress) -> None:
-    """Stages 5 to 7, the counting: by user, with a cap, and then over all users."""
+def count(run: Run, config: LearnConfig, progress: Progress, earlier: Bundle | None = None) -> Span:
+    """Stages 5 to 7, the counting: by user, with what an earlier bundle counted, and then over all users with a cap."""
+    gate, tables = config.gate, run.tables
     queries = {
         "by_user": stages.by_user(),
+        "own_texts": stages.own_texts(),
+        "text_grades": stages.text_grades(gate),
+        "refined_texts": "text_grades",
         "texts": stages.texts(gate),
-        "own_hops": stages.own_hops(),
-        "hops": stages.hops(gate),
-        "states": stages.states(),
-        "own_served": stages.own_served(),
+        "readings": stages.readings(gate),
+        "readings_on": stages.readings_on(gate),
+        "coarse": stages.coarse(),
+        "usual": stages.usual(),
+        "said_states": stages.said_states(),
+        "own_text_hops": stages.own_text_hops(),
+        "text_hops": stages.text_hops(gate),
+        "graded_meanings": stages.graded_meanings(),
+        "own_meanings": stages.own_meanings(),
+        "meaning_grades": stages.meaning_grades(gate),
+        "refined_meanings": "meaning_grades",
+        "meanings": stages.meanings(gate),
+        "own_meaning_hops": stages.own_meaning_hops(),
+        "meaning_hops": stages.meaning_hops(gate),
+        "by_user_served": stages.by_user_served(),
+        "served_grades": stages.served_grades(gate),
+        "refined_served": "served_grades",
         "served": stages.served(gate),
+        "served_hops": stages.served_hops(gate),
     }
-    with progress.stage("counting", len(queries)) as stage:
-        for name, sql in queries.items():
-            run.tables.query(name, sql)
+    before = Span.of(earlier)
+    with progress.stage("counting", len(queries) + len(own_counts.KEPT_TABLES)) as stage:
+        tables.query("last_turns", own_counts.last_turns())
+        reached = float(str(tables.one(own_counts.as_of(gate.min_users))[0]))
+        span = before.reaching(reached)
+        for _ in own_counts.count_own(tables, config.decay, span.as_of, before.as_of if earlier else None):
             stage.advance(1)
+        refiner = Refiner(0.5)
+        for name, sql in queries.items():
+            if name.startswith("refined_"):
+                tables.map(name, sql, refiner, REFINED_SCHEMA, whole="name")
+            else:
+                tables.query(name, sql)
+            if name == "text_grades":
+                refiner = Refiner(float(str(tables.one(stages.base_rate())[0])))
+            stage.advance(1)
+    return span
 
 
-def mine(run: Run, gate: GateConfig, progress: Progress) -> list[Candidate]:
+def mine(
+    run: Run, config: LearnConfig, progress: Progress, before: Standings, span: Span
+) -> tuple[Graph | None, Table]:
     """Stage 5, the chain: where attempts end, and through which words; and the verdict on every reformulation."""
     with progress.stage("solving the chain and judging its reformulations"):
-        states = run.tables.table("SELECT * FROM states ORDER BY said")
-        hops = run.tables.table("SELECT * FROM hops ORDER BY said, next_said")
-        served = run.tables.table("SELECT served.* FROM served WHERE said IN (SELECT said FROM states)")
-        chain = chain_of(states, hops)
-        return judge_all(chain, states, served, gate) if chain else []
+        gate = config.gate
+        tables = Tables.read(run.tables, gate.min_users)
+        weight, success = (tables.texts[name].to_numpy() / MICRO for name in ("weight", "success"))
+        graph = graph_of(tables, lower_bound(success, weight, gate.confidence), config.chain)
+        judged = judge_all(graph, tables, expected(graph, tables), gate, before.on) if graph else []
+        return graph, decide(judged, before, gate, span.as_of)
+

@@ -1,9 +1,10 @@
-"""From counts to rewrites: the chain proposes, the guards and the gate dispose."""
+"""From counts to judged pairs: the chain proposes, the gate and the guards judge each by itself."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,19 +12,30 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 
-from markov import AbsorbingChain, Counts, Edges, Reformulation
+from markov import Reformulation
 from rewrite.config import GateConfig
 from rewrite.decision import rewrite_id
 from rewrite.execution import MICRO
-from rewrite.gate import Evidence, GateReason, Verdict, judge, lower_bound, settled, upper_bound
+from rewrite.gate import Evidence, GateReason, Standing, Verdict, judge, settled
+from rewrite.graph import Graph, Kind, Node, Tables, said
 from rewrite.guards import strays, table_guard
+from rewrite.posterior import Beta
+from rewrite.shrinkage import shrink
 
 #: Targets of each source that are put to the gate, the best first.
 TARGETS_TRIED = 3
 
+#: States of the chain looked at for these: several may stand for one text.
+STATES_TRIED = 3 * TARGETS_TRIED
+
+#: Of a source's turns, how many must be taken as the target is for both to mean the same.
+SAME_MEANING = 0.9
+
 #: In a component with more states than this, only the sources that the gate could keep are searched: all pairs of a
 #: component grow with the square of its size, and where one user is enough a log has one that holds a third of it.
 LARGE_COMPONENT = 5_000
+
+Pair = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,129 +50,212 @@ class Candidate:
     route: tuple[str, ...]
     route_turns: int
     guard: str | None = None
-    carried: bool = field(default=False)  # kept from an earlier bundle, since this log does not speak of it
 
     @property
     def id(self) -> str:
         """The name of the pair."""
         return rewrite_id(self.source, self.target)
 
+    @property
+    def pair(self) -> Pair:
+        """Source and target."""
+        return self.source, self.target
 
-def chain_of(states: pa.Table, hops: pa.Table) -> AbsorbingChain | None:
-    """The chain over texts; None where no hop has enough users. What is not a hop ends in success or failure."""
-    if not hops.num_rows:
-        return None
-    names = states["said"].to_pylist()
-    place = {name: number for number, name in enumerate(names)}
-    source = np.array([place[name] for name in hops["said"].to_pylist()], np.int64)
-    target = np.array([place[name] for name in hops["next_said"].to_pylist()], np.int64)
-    weight = hops["weight"].to_numpy() / MICRO
-    total, well = states["weight"].to_numpy() / MICRO, states["ended_well"].to_numpy() / MICRO
-    moved_on = np.bincount(source, weight, len(names))
-    edges = Edges(source, target, weight, hops["turns"].to_numpy(), hops["users"].to_numpy())
-    failed = np.maximum(total - moved_on - well, 0.0)
-    return AbsorbingChain.from_counts(
-        Counts(tuple(names), edges, well, failed, states["turns"].to_numpy(), states["users"].to_numpy())
+    def standing_at(self, standing: Standing, reason: GateReason | None = None) -> Candidate:
+        """The same with another standing, and perhaps another reason."""
+        return replace(self, verdict=replace(self.verdict, standing=standing, reason=reason or self.verdict.reason))
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A pair as the chain proposes it."""
+
+    source: str
+    target: str
+    score: float
+    states: tuple[Reformulation, ...]  # that stand for the target, the one with the highest score first
+
+
+def judge_all(
+    graph: Graph, tables: Tables, priors: Beta, gate: GateConfig, live: Collection[Pair] = ()
+) -> list[Candidate]:
+    """Every reformulation with its verdict, in order of source and score.
+
+    `priors` are of the texts of `tables`, in their order. `live` are the pairs that are on: where a source's target and
+    a live one mean the same, the live one stays the target. Of sources in a component of more than LARGE_COMPONENT
+    states, only those that could be kept.
+    """
+    served = {(row["said"], row["rewrite"]): row for row in tables.served.to_pylist()}
+    rows = _text_rows(tables.texts, priors)
+    sources = _searched(graph, rows, {source for source, _ in [*served, *live]}, gate)
+    found = graph.chain.reformulations(
+        sources, k=STATES_TRIED, min_users=gate.min_users, targets=lambda state: graph.text_of(_node(state)) in rows
     )
+    proposals = list(proposed(graph, found, live))
+    evidence = [_evidence(each, graph, rows, served) for each in proposals]
+    judged = zip(proposals, evidence, judge(evidence, gate), strict=True)
+    return [_candidate(graph, *each) for each in judged]
 
 
-def judge_all(chain: AbsorbingChain, states: pa.Table, served: pa.Table, gate: GateConfig) -> list[Candidate]:
-    """Every reformulation with its verdict, in order of source and score; `states` as the chain was made of.
-
-    Of sources in a component of more than LARGE_COMPONENT states, only those that could be kept.
-    """
-    live = {(row["said"], row["rewrite"]): row for row in served.to_pylist()}
-    reached = chain.solution.success + elsewhere(chain, states)
-    sources = _searched(chain, states, reached, {source for source, _ in live}, gate)
-    found = chain.reformulations(sources, k=TARGETS_TRIED, min_users=gate.min_users)
-    columns = {name: states[name].to_numpy() for name in ("users", "weight", "success")} | {"reached": reached}
-    spoken = {state for each in found for state in (each.source, each.target)}
-    rows = {str(state): _row(columns, chain.index(state)) for state in spoken}
-    return [_candidate(each, rows, live, gate) for each in found]
+def expected(graph: Graph, tables: Tables) -> Beta:
+    """What texts of the same interpretation, of the same intent, and all together lead one to expect of each text."""
+    texts = tables.texts["said"].to_pylist()
+    weight, success = (tables.texts[name].to_numpy() / MICRO for name in ("weight", "success"))
+    meant = [graph.meaning[text] if graph.meaning[text] != text else None for text in texts]
+    intents = [None if each is None else json.dumps(json.loads(each)[:2]) for each in meant]
+    return shrink(np.minimum(success, weight), weight, [_numbered(meant), _numbered(intents)]).prior
 
 
-def elsewhere(chain: AbsorbingChain, states: pa.Table) -> NDArray[np.float64]:
-    """P(going on to a text that too few users went on to) from each state [states] float64.
+def _numbered(names: Sequence[str | None]) -> NDArray[np.int64]:
+    """Equal numbers for equal names, -1 for none."""
+    numbers: dict[str, int] = {}
+    return np.array([-1 if name is None else numbers.setdefault(name, len(numbers)) for name in names], np.int64)
 
-    Such steps are no hops, but their speakers meant something, and it was not the target: without them, a target that
-    seven of sixty went on to would seem to be what all meant, only because the others went fifty-three ways.
-    """
-    counts = chain.counts
-    gone = states["moved_on"].to_numpy() / MICRO
-    hopped = np.bincount(counts.edges.source, counts.edges.weight, len(counts.states))
-    lost = np.minimum(np.maximum(gone - hopped, 0.0), counts.failure)
-    ends = replace(counts, success=lost, failure=counts.success + counts.failure - lost)
-    return AbsorbingChain.from_counts(ends).solution.success
+
+def proposed(graph: Graph, found: Sequence[Reformulation], live: Collection[Pair]) -> Iterator[Proposal]:
+    """Reformulations as pairs of texts: the states that stand for one target are added up, the best pairs are kept."""
+    target_of: dict[str, dict[str, str]] = {}  # source -> the meaning of its live target -> that target
+    for source, target in live:
+        target_of.setdefault(source, {})[graph.meaning.get(target, target)] = target
+    by_source: dict[str, dict[str, list[Reformulation]]] = {}
+    for each in found:
+        source, state = _said(each.source), _node(each.target)
+        text = target_of.get(source, {}).get(state.key) if state.kind is not Kind.SERVED else None
+        text = text or graph.text_of(state)
+        if text is None or text == source or _same_meaning(graph, source, text):
+            continue
+        by_source.setdefault(source, {}).setdefault(text, []).append(each)
+    for source, targets in by_source.items():
+        best = [
+            Proposal(
+                source, text, sum(each.score for each in states),
+                tuple(sorted(states, key=lambda each: (-each.score, _node(each.target)))),
+            )
+            for text, states in targets.items()
+        ]  # fmt: skip
+        yield from sorted(best, key=lambda each: (-each.score, each.target))[:TARGETS_TRIED]
+
+
+def _same_meaning(graph: Graph, source: str, target: str) -> bool:
+    """Whether NLU nearly always takes the source as the target: then the one cannot do better than the other."""
+    taken = graph.taken.get(source, {}).get(graph.meaning.get(target, target))
+    return taken is not None and taken.share >= SAME_MEANING
+
+
+def _node(state: object) -> Node:
+    assert isinstance(state, Node)
+    return state
+
+
+def _said(state: object) -> str:
+    return _node(state).key
+
+
+def _text_rows(texts: pa.Table, priors: Beta) -> dict[str, dict[str, Any]]:
+    """Text -> its counts, and what others lead one to expect of it."""
+    rows = {row["said"]: row for row in texts.to_pylist()}
+    for row, mean, turns in zip(rows.values(), priors.mean.tolist(), priors.strength.tolist(), strict=True):
+        row["prior"], row["prior_turns"] = mean, turns
+    return rows
 
 
 def _searched(
-    chain: AbsorbingChain, states: pa.Table, reached: NDArray[np.float64], live: Collection[str], gate: GateConfig
-) -> list[str] | None:
-    """The states to look for targets of; None for all. Left out are sources of large components that would not be kept
-    even if all their goals ended in one target that never fails, and that are not live.
+    graph: Graph, rows: Mapping[str, Mapping[str, Any]], live: Collection[str], gate: GateConfig
+) -> list[Node]:
+    """The states to look for targets of: texts that enough users said. Left out are those of large components that
+    would not be kept even if all who went on had gone to one target that never fails, and that are not live.
     """
+    chain = graph.chain
     _, label = connected_components(chain.Q, directed=True, connection="weak")
     large = np.bincount(label)[label] > LARGE_COMPONENT
+    places = [n for n, node in enumerate(chain.states) if _node(node).kind is Kind.SAID and _said(node) in rows]
     if not large.any():
-        return None
-    weight, success = (states[name].to_numpy() / MICRO for name in ("weight", "success"))
-    goals = weight * reached
-    best = lower_bound(goals, goals, gate.confidence)
-    hopeful = best > upper_bound(success, weight, gate.confidence) + gate.margin
-    names = zip(map(str, chain.states), (~large | hopeful).tolist(), strict=True)
-    return [name for name, searched in names if searched or name in live]
+        return [_node(chain.states[n]) for n in places]
+    best = judge([_at_best(graph, n, rows[_said(chain.states[n])]) for n in places], gate)
+    return [
+        _node(chain.states[n])
+        for n, verdict in zip(places, best, strict=True)
+        if not large[n] or verdict.kept or _said(chain.states[n]) in live
+    ]
 
 
-def _row(columns: Mapping[str, NDArray[Any]], number: int) -> dict[str, float]:
-    return {name: column[number].item() for name, column in columns.items()}
+def _at_best(graph: Graph, place: int, source: Mapping[str, Any]) -> Evidence:
+    """The evidence for a target that all who went on meant, that never fails, and that is as good for all others."""
+    weight, many = source["weight"] / MICRO, 1e6
+    return Evidence(
+        source_users=int(source["users"]),
+        source_turns=weight,
+        source_success=source["success"] / MICRO,
+        target_users=int(many),
+        target_turns=many,
+        target_success=many,
+        route_users=int(many),
+        went_on=(weight + float(graph.borrowed[place])) * float(graph.went_on[place]),
+        share=1.0,
+        alike=1.0,
+        source_prior=source["prior"],
+        source_prior_turns=source["prior_turns"],
+    )
 
 
-def chosen(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """The best kept candidate of each source, by source.
-
-    They form no loop: where u goes to j, j's success lies above u's with confidence, so j does not go back to u.
-    """
-    best: dict[str, Candidate] = {}
-    for each in candidates:
-        if each.verdict.kept:
-            best.setdefault(each.source, each)
-    return [best[source] for source in sorted(best)]
-
-
-def _candidate(
-    found: Reformulation,
-    rows: Mapping[str, dict[str, float]],
-    live: Mapping[tuple[str, str], dict[str, int]],
-    gate: GateConfig,
-) -> Candidate:
-    source, target = str(found.source), str(found.target)
-    u, j, on = rows[source], rows[target], live.get((source, target), {})
-    evidence = Evidence(
+def _evidence(
+    proposal: Proposal,
+    graph: Graph,
+    rows: Mapping[str, Mapping[str, Any]],
+    served: Mapping[Pair, Mapping[str, Any]],
+) -> Evidence:
+    place = graph.chain.index(said(proposal.source))
+    u, j = rows[proposal.source], rows[proposal.target]
+    on = served.get((proposal.source, proposal.target), {})
+    went_on = float(graph.went_on[place])
+    alike = graph.taken.get(proposal.source, {}).get(graph.meaning.get(proposal.target, proposal.target))
+    turns = (u["weight"] + graph.rewritten.get(proposal.source, 0)) / MICRO
+    return Evidence(
         source_users=int(u["users"]),
         source_turns=u["weight"] / MICRO,
         source_success=u["success"] / MICRO,
         target_users=int(j["users"]),
         target_turns=j["weight"] / MICRO,
         target_success=j["success"] / MICRO,
-        route_users=found.support_users,
-        goals=u["weight"] / MICRO * u["reached"],
-        share=min(found.score / u["reached"], 1.0) if u["reached"] else 0.0,
+        route_users=proposal.states[0].support_users,
+        went_on=(turns + float(graph.borrowed[place])) * went_on,
+        share=min(_ended_there(proposal, graph, j) / went_on, 1.0) if went_on else 0.0,
+        alike=alike.success if alike is not None and proposal.target != proposal.source else 0.0,
         served_turns=on.get("weight", 0) / MICRO,
         served_success=on.get("success", 0) / MICRO,
+        source_prior=u["prior"],
+        source_prior_turns=u["prior_turns"],
+        target_prior=j["prior"],
+        target_prior_turns=j["prior_turns"],
     )
-    verdict, guard = judge_pair(source, target, evidence, gate)
-    route = tuple(str(state) for state in found.route)
-    return Candidate(source, target, verdict, evidence, found.score, route, found.support_turns, guard)
 
 
-def judge_pair(source: str, target: str, evidence: Evidence, gate: GateConfig) -> tuple[Verdict, str | None]:
-    """The verdict on a pair by its evidence and by its words; and what the guard says of it."""
-    verdict, guard = judge(evidence, gate), table_guard(source, target)
+def _ended_there(proposal: Proposal, graph: Graph, target: Mapping[str, Any]) -> float:
+    """P(the target is the last word, well or not) from the source.
+
+    What ends in a state does so well or not: the score, N[u, j] R[j, success], is only the first. Of rewritten turns
+    only those that went well say that the target was meant; they count as so many of which its own rate went well.
+    """
+    works = (target["success"] + MICRO / 2) / (target["weight"] + MICRO)
+    total = 0.0
+    for each in proposal.states:
+        node = _node(each.target)
+        ends = graph.chain.R[graph.chain.index(node)]
+        total += each.score / works if node.kind is Kind.SERVED else each.score * float(ends.sum() / ends[0])
+    return total
+
+
+def _candidate(graph: Graph, proposal: Proposal, evidence: Evidence, verdict: Verdict) -> Candidate:
+    """The pair with what the guards say of its words."""
+    source, target = proposal.source, proposal.target
+    guard = table_guard(source, target)
     if guard is not None and verdict.kept:
         verdict = replace(verdict, reason=GateReason.GUARDED)
     elif verdict.kept and not settled(evidence) and strays(source, target):
         verdict = replace(verdict, reason=GateReason.OTHER_GOAL)
-    return verdict, guard
+    stops = (graph.label(_node(state)) for state in proposal.states[0].route[1:-1])
+    route = tuple(dict.fromkeys([source, *stops, target]))
+    return Candidate(source, target, verdict, evidence, proposal.score, route, proposal.states[0].support_turns, guard)
 
 
 REWRITE_SCHEMA = pa.schema(
@@ -169,8 +264,10 @@ REWRITE_SCHEMA = pa.schema(
         ("rewrite", pa.string()),  # the target as it is most often written: what is served
         ("target", pa.string()),
         ("rewrite_id", pa.string()),
+        ("standing", pa.string()),
         ("reason", pa.string()),
         ("guard", pa.string()),
+        ("chance", pa.float64()),
         ("alone", pa.float64()),
         ("alone_upper", pa.float64()),
         ("rewritten", pa.float64()),
@@ -184,13 +281,17 @@ REWRITE_SCHEMA = pa.schema(
         ("source_users", pa.int64()),
         ("source_turns", pa.float64()),
         ("source_success", pa.float64()),
+        ("source_prior", pa.float64()),
+        ("source_prior_turns", pa.float64()),
         ("target_users", pa.int64()),
         ("target_turns", pa.float64()),
         ("target_success", pa.float64()),
-        ("goals", pa.float64()),
+        ("target_prior", pa.float64()),
+        ("target_prior_turns", pa.float64()),
+        ("went_on", pa.float64()),
+        ("alike", pa.float64()),
         ("served_turns", pa.float64()),
         ("served_success", pa.float64()),
-        ("carried", pa.bool_()),
     ]
 )
 
@@ -204,8 +305,10 @@ def records(candidates: Sequence[Candidate], surface: Mapping[str, str]) -> Iter
             "rewrite": surface.get(each.target, each.target),
             "target": each.target,
             "rewrite_id": each.id,
+            "standing": verdict.standing.value,
             "reason": verdict.reason.value,
             "guard": each.guard,
+            "chance": verdict.chance,
             "alone": verdict.alone,
             "alone_upper": verdict.alone_upper,
             "rewritten": verdict.rewritten,
@@ -214,29 +317,8 @@ def records(candidates: Sequence[Candidate], surface: Mapping[str, str]) -> Iter
             "chain_score": each.score,
             "route": list(each.route),
             "route_turns": each.route_turns,
-            "carried": each.carried,
             **evidence,
         }
         yield {
             name: round(value, 6) if isinstance(value := row[name], float) else value for name in REWRITE_SCHEMA.names
         }
-
-
-def candidate_from_record(row: Mapping[str, object]) -> Candidate:
-    """A candidate read back from a bundle, marked as carried."""
-    numbers = {name: row[name] for name in Evidence.__dataclass_fields__}
-    verdict = Verdict(
-        GateReason(str(row["reason"])),
-        *(float(str(row[name])) for name in ("alone", "alone_upper", "rewritten", "rewritten_lower")),
-    )
-    route = row["route"] if isinstance(row["route"], list) else []
-    return Candidate(
-        str(row["source"]),
-        str(row["target"]),
-        verdict,
-        Evidence(**numbers),  # type: ignore[arg-type]
-        float(str(row["chain_score"])),
-        tuple(map(str, route)),
-        int(str(row["route_turns"])),
-        carried=True,
-    )

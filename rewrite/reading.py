@@ -15,7 +15,7 @@ from dialogue.canonical import Canonicaliser
 from dialogue.errors import TooManyRejects
 from dialogue.reader import PathLike, ReadReport, read_log
 from dialogue.table import TURN_SCHEMA, turn_batch
-from rewrite import stages
+from rewrite import own_counts, stages
 from rewrite.config import LearnConfig
 from rewrite.execution import Execution
 from rewrite.progress import Progress
@@ -26,8 +26,18 @@ from rewrite.run import Run
 DUPLICATE = "duplicate_turn_id"
 
 
-def read_turns(run: Run, paths: list[PathLike], config: LearnConfig, rejects: Path, progress: Progress) -> ReadReport:
-    """Stage 1: the logs as a table `turns`; what breaks the format, or comes twice, goes to the rejects file."""
+def read_turns(
+    run: Run,
+    paths: list[PathLike],
+    config: LearnConfig,
+    rejects: Path,
+    progress: Progress,
+    counts: Path | None = None,
+) -> ReadReport:
+    """Stage 1: the logs as a table `ordered`; what breaks the format, or comes twice, goes to the rejects file.
+
+    Left out are turns that were counted before, as the kept tables in `counts` say.
+    """
     note = run.folder / "read.json"
     if not run.tables.has("turns"):
         canonical = Canonicaliser(config.text.wake_words, config.text.politeness)
@@ -38,9 +48,13 @@ def read_turns(run: Run, paths: list[PathLike], config: LearnConfig, rejects: Pa
         write_beside(note, json.dumps(asdict(reader.report)).encode())
     if not note.exists():  # killed between the table and its note
         run.tables.drop("turns")
-        return read_turns(run, paths, config, rejects, progress)
+        return read_turns(run, paths, config, rejects, progress, counts)
     report = ReadReport(**json.loads(note.read_text(encoding="utf-8")))
     with progress.stage("putting the turns in order"):
+        if counts is None:
+            own_counts.no_watermarks(run.tables)
+        else:
+            own_counts.adopt(run.tables, counts)
         run.tables.query("duplicates", stages.duplicates())
         again = int(str(run.tables.one("SELECT CAST(coalesce(sum(records - 1), 0) AS BIGINT) FROM duplicates")[0]))
         if again:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 KIND = "serving arrays"
 
+ON = 1  # an entry that is served; otherwise it is on trial, for engines that explore
+SURE = 2  # and that clears the gate; otherwise it is on because it was before
+
 GOOD = 1  # known to work for everyone
 FAILING = 2  # known to fail more often than not
 #: Share of success from which a text is left alone, and its words count as understood, whoever said it.
@@ -42,6 +45,9 @@ class TableEntry(NamedTuple):
     score: float
     margin: float
     users: int
+    chance: float = 1.0  # that it is better than leaving alone
+    on: bool = True  # otherwise it is on trial
+    sure: bool = True  # whether its chance clears the gate; otherwise it is on because it was before
 
 
 class Correction(NamedTuple):
@@ -63,8 +69,8 @@ class ServingArrays:
     success      [rows] float32: share of turns that succeeded when left alone
     surfaces     [bytes] uint8, at surface_offsets [rows + 1] int64: the text as it is written, empty where the same
     entry        [rows] int32: number of the row's precomputed rewrite, or -1
-    target, score, margin, users   [entries]: the precomputed rewrites
-    corrections  [corrections, 3] int32 (source, target, count), at correction_offsets [owners + 1] int64
+    target, score, margin, users, chance, standing   [entries]: the precomputed rewrites; standing is ON and SURE,
+    added up corrections  [corrections, 3] int32 (source, target, count), at correction_offsets [owners + 1] int64
     owners       key table: user -> place in correction_offsets
     """
 
@@ -80,6 +86,8 @@ class ServingArrays:
     score: Shares
     margin: Shares
     users: Ints
+    chance: Shares
+    standing: Bytes
     corrections: Ints
     correction_offsets: Offsets
     encoder: NgramEncoder
@@ -120,6 +128,8 @@ _FLAT: Mapping[str, Any] = {
     "score": np.float32,
     "margin": np.float32,
     "users": np.int32,
+    "chance": np.float32,
+    "standing": np.uint8,
     "correction_offsets": np.int64,
 }
 
@@ -174,6 +184,8 @@ def _build_lookups(
         "score": np.array([each.score for each in table], np.float32),
         "margin": np.array([each.margin for each in table], np.float32),
         "users": np.array([each.users for each in table], np.int32),
+        "chance": np.array([each.chance for each in table], np.float32),
+        "standing": np.array([ON * each.on + SURE * each.sure for each in table], np.uint8),
         "corrections": np.array([each[1:] for each in corrections], np.int32).reshape(-1, 3),
         "correction_offsets": np.cumsum([0, *owned], dtype=np.int64),
     }

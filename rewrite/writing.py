@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,15 +14,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from retrieval import HistoryEntry
-from rewrite.bundle import Bundle, write_manifest
+from rewrite.bundle import COUNTS, Bundle, write_manifest
 from rewrite.config import LearnConfig
 from rewrite.execution import MICRO, Execution
-from rewrite.facts import LogFacts
+from rewrite.facts import LogFacts, Span
+from rewrite.gate import GateReason, Standing
+from rewrite.graph import Graph
 from rewrite.mining import REWRITE_SCHEMA, Candidate, records
+from rewrite.neighbourhood import STATE_SCHEMA, TRANSITION_SCHEMA, state_rows, transition_rows
 from rewrite.overrides import Overrides
+from rewrite.own_counts import KEPT_TABLES
 from rewrite.progress import Progress
 from rewrite.publish import locked, restore, swap_in
 from rewrite.serving import FAILING, GOOD, PUBLIC, Correction, TableEntry, build_serving
+from rewrite.table import SUSPENSION_SCHEMA, Table
 
 _PUBLIC_TABLES = {
     "requests": f"""SELECT said AS text, surface, users, turns, weight / {MICRO}.0 AS weight,
@@ -41,8 +47,9 @@ def write_bundle(
     draft: Path,
     config: LearnConfig,
     facts: LogFacts,
-    candidates: list[Candidate],
-    table: list[Candidate],
+    span: Span,
+    graph: Graph | None,
+    table: Table,
     progress: Progress,
 ) -> None:
     """Stage 9, the writing: tables for the machine and for people, the serving arrays, and the manifest."""
@@ -51,12 +58,16 @@ def write_bundle(
         draft.mkdir(parents=True)
         columns = "said, surface, users, weight, success, status"
         population = tables.table(f"SELECT {columns} FROM population ORDER BY said")
-        row_of = _rows_of(tables, table)
+        served = [*table.rewrites, *table.trials]
+        row_of = _rows_of(tables, served)
         surface = {target: population["surface"][row].as_py() for target, row in row_of.items()}
-        _write_rows(draft / "candidates.parquet", records(candidates, surface))
-        _write_rows(draft / "rewrites.parquet", records(table, surface))
+        _write_rows(draft / "candidates.parquet", records(table.candidates, surface), REWRITE_SCHEMA)
+        _write_rows(draft / "rewrites.parquet", records(table.rewrites, surface), REWRITE_SCHEMA)
+        _write_rows(draft / "suspensions.parquet", map(asdict, table.suspensions), SUSPENSION_SCHEMA)
+        _write_rows(draft / "states.parquet", state_rows(graph), STATE_SCHEMA)
+        _write_rows(draft / "transitions.parquet", transition_rows(graph), TRANSITION_SCHEMA)
         with open(draft / "rewrites.jsonl", "w", encoding="utf-8", newline="\n") as lines:
-            for row in records(table, surface):
+            for row in records(table.rewrites, surface):
                 lines.write(json.dumps(row, ensure_ascii=False) + "\n")
         for name, sql in _PUBLIC_TABLES.items():
             _write_table(draft / f"{name}.parquet", tables.read(sql))
@@ -67,25 +78,40 @@ def write_bundle(
                 each.verdict.rewritten,
                 each.verdict.rewritten_lower - each.verdict.alone_upper,
                 each.evidence.route_users,
+                each.verdict.chance,
+                each.verdict.standing is Standing.ON,
+                each.verdict.reason is not GateReason.HELD,
             )
-            for each in table
+            for each in served
         ]
         owned = tables.table("SELECT user_id, source, target, turns FROM correction_rows ORDER BY user_id, source")
         corrections = [Correction(*row) for row in zip(*(column.to_pylist() for column in owned.columns), strict=True)]
+        (draft / COUNTS).mkdir()
+        for name in KEPT_TABLES:
+            tables.export(name, draft / COUNTS / f"{name}.parquet")
         build_serving(draft / "index", population, entries, _history_entries(tables), corrections)
         counts = {
-            "turns": facts.turns,
-            "users": facts.users,
-            "sessions": facts.sessions,
-            "rewrites": len(table),
-            "candidates": len(candidates),
+            "turns": span.turns,
+            "users": _rows(tables, "watermarks"),
+            "sessions": span.sessions,
+            "rewrites": len(table.rewrites),
+            "trials": len(table.trials),
+            "candidates": len(table.candidates),
+            "suspensions": len(table.suspensions),
             "requests": population.num_rows,
             "known_good": int(np.count_nonzero(population["status"].to_numpy() & GOOD)),
             "corrections": owned.num_rows,
             "histories": _rows(tables, "histories"),
         }
         created = datetime.now(UTC).isoformat(timespec="seconds")
-        write_manifest(draft, created=created, parameters=config.as_dict(), log=facts.as_dict(), counts=counts)
+        write_manifest(
+            draft,
+            created=created,
+            parameters=config.as_dict(),
+            log=facts.as_dict(),
+            span=asdict(span),
+            counts=counts,
+        )
 
 
 def publish(draft: Path, out: Path, earlier: Bundle | None, progress: Progress) -> None:
@@ -100,9 +126,9 @@ def publish(draft: Path, out: Path, earlier: Bundle | None, progress: Progress) 
         swap_in(draft, out)
 
 
-def _write_rows(path: Path, rows: Iterable[Mapping[str, object]]) -> None:
-    with pq.ParquetWriter(path, REWRITE_SCHEMA, compression="zstd") as writer:
-        writer.write_table(pa.Table.from_pylist(list(rows), schema=REWRITE_SCHEMA))
+def _write_rows(path: Path, rows: Iterable[Mapping[str, object]], schema: pa.Schema) -> None:
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        writer.write_table(pa.Table.from_pylist(list(rows), schema=schema))
 
 
 def _write_table(path: Path, batches: Iterator[pa.RecordBatch]) -> None:

@@ -60,7 +60,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def bundle(folder):
-    learn(write_log(folder / "log.jsonl", log(10)), folder / "sound")
+    learn(write_log(folder / "log.jsonl", log(16)), folder / "sound")
     return folder / "sound"
 
 

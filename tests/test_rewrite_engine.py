@@ -65,7 +65,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Correction("once", ROW["play maj and dragons"], ROW["play some jazz"], 1),
     ]
     build_serving(folder / "index", population, table, histories, corrections)
-    write_manifest(folder, created="2020-01-01", parameters=LearnConfig().as_dict(), log={}, counts={})
+    write_manifest(folder, created="2020-01-01", parameters=LearnConfig().as_dict(), log={}, span={}, counts={})
     return folder
 
 

@@ -290,7 +290,7 @@ def test_a_table_cut_short_is_made_again(tmp_path, learned):
     log, out = write_log(tmp_path / "log.jsonl", varied_log()), tmp_path / "b"
     with pytest.raises(Stopping.Stopped):
         learn(log, out, progress=Stopping("publishing"))
-    for name in ("turns", "attempts", "hops"):
+    for name in ("turns", "attempts", "text_hops"):
         table = tmp_path / "b.work" / f"{name}.parquet"
         table.write_bytes(table.read_bytes()[:100])
     learn(log, out)

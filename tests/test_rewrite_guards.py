@@ -20,9 +20,10 @@ from rewrite.guards import (
     strays,
     table_guard,
 )
-from rewrite.mining import chain_of, judge_all
 from rewrite.spoken import numbers, spoken_words
-from tests.test_rewrite_mining import NOT_SERVED, hops, states
+from tests.counts import hops, tables
+from tests.counts import texts as counted_texts
+from tests.test_rewrite_mining import judged
 
 POLARITY, NUMBER, WORD = Reason.GUARD_POLARITY, Reason.GUARD_NUMBER, Reason.GUARD_WORD
 FEW = settings(max_examples=200, deadline=None, derandomize=True)
@@ -205,7 +206,7 @@ def test_second_tries_and_second_wishes(source: str, target: str, expected: bool
     assert strays(source, target) is expected
 
 
-OPEN = GateConfig(min_users=1, confidence=0.5, margin=0.0, rewritten_floor=0.0)
+OPEN = GateConfig(min_users=1, confidence=0.5, keep_confidence=0.5, margin=0.0, rewritten_floor=0.0)
 
 
 @pytest.mark.parametrize(
@@ -218,18 +219,15 @@ OPEN = GateConfig(min_users=1, confidence=0.5, margin=0.0, rewritten_floor=0.0)
     ],
 )
 def test_unlike_words_want_several_users(source: str, target: str, users: int, reason: GateReason) -> None:
-    rows = {source.replace(" ", "_"): (users, 0, 0), target.replace(" ", "_"): (60, 57, 57)}
-    table = states(**rows)
-    chain = chain_of(table, hops((source, target, users)))
-    assert chain is not None
-    (candidate,) = judge_all(chain, table, NOT_SERVED, OPEN)
+    rows = {source.replace(" ", "_"): (users, 0, 0, users), target.replace(" ", "_"): (60, 57, 57)}
+    (candidate,) = judged(tables(counted_texts(**rows), hops((source, target, users))), OPEN)
     assert candidate.verdict.reason is reason
 
 
 def test_one_user_is_one_voice() -> None:
     seen = Evidence(
         source_users=1, source_turns=3, source_success=0, target_users=9, target_turns=27, target_success=26,
-        route_users=1, goals=3, share=1.0,
+        route_users=1, went_on=3, share=1.0,
     )  # fmt: skip
     assert not settled(seen)
     assert settled(Evidence(**{name: getattr(seen, name) for name in Evidence.__slots__} | {"source_users": 3}))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from eval.simulation.customers import Customers, hashed, uniform
 from eval.simulation.errors import SimulationError
+from eval.simulation.knobs import LearningKnobs
 from rewrite import Action, Decision, EngineConfig, Reason, RewriteEngine, Source
 
 #: Time is no part of a simulation: a busy machine must not change what is served.
@@ -66,10 +67,13 @@ class Answer:
     source: Source
     reason: str
     rewrite_id: str
+    propensity: float = 1.0  # with which this was done
+    held_back: bool = False  # the request goes on as it is, though a rewrite is known: the engine explores
 
 
 class Server:
-    """Answers the requests of one arm in one round. Each answer is looked up once, as the bundle does not change.
+    """Answers the requests of one arm in one round. Each answer is looked up once, as the bundle does not change,
+    unless it is drawn.
 
     Where the personal layer takes no part, the engine is not told who asks.
     """
@@ -80,26 +84,36 @@ class Server:
         self._known: dict[tuple[str, str | None], Answer | None] = {}
 
     @classmethod
-    def load(cls, bundle: Path | None, arm: Arm) -> Server:
-        """From the bundle of the round before; None: nothing is learned yet."""
+    def load(cls, bundle: Path | None, arm: Arm, knobs: LearningKnobs, seed: tuple[int, int]) -> Server:
+        """From the bundle of the round before; None: nothing is learned yet. `seed` is of what the engine draws."""
         if bundle is None or arm is Arm.CONTROL:
             return cls(None, arm)
-        config = EngineConfig(sources=arm.sources, deadline_s=NO_DEADLINE)
+        drawn = int(hashed(seed[0], f"explore {arm}", np.array([seed[1]]))[0])
+        config = EngineConfig(
+            sources=arm.sources, deadline_s=NO_DEADLINE, explore=knobs.explore, trial=knobs.trial, seed=drawn
+        )
         return cls(RewriteEngine.load(bundle, config=config, verify=False), arm)
 
     def answer(self, text: str, user: str) -> Answer | None:
-        """The rewrite of a request, or None where it goes on as it is."""
+        """The rewrite of a request, or None where it goes on as it is and nothing is known."""
         if self._engine is None:
             return None
         asked = (text, user if self._personal else None)
-        if asked not in self._known:
-            self._known[asked] = _rewrite(self._engine.rewrite(*asked))
-        return self._known[asked]
+        if asked in self._known:
+            return self._known[asked]
+        decision = self._engine.rewrite(*asked)
+        answer = _rewrite(decision)
+        if decision.propensity == 1.0:
+            self._known[asked] = answer
+        return answer
 
 
 def _rewrite(decision: Decision) -> Answer | None:
     if decision.reason is Reason.FAULT:
         raise SimulationError(f"the engine broke on {decision.original!r}: {decision.evidence.get('fault')}")
-    if decision.action is not Action.REWRITE or decision.text == decision.original:
+    held_back = decision.reason is Reason.HELD_BACK
+    if not held_back and (decision.action is not Action.REWRITE or decision.text == decision.original):
         return None
-    return Answer(decision.text, decision.source, decision.reason.value, decision.rewrite_id or "")
+    return Answer(
+        decision.text, decision.source, decision.reason.value, decision.rewrite_id or "", decision.propensity, held_back
+    )

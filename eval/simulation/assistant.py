@@ -125,9 +125,10 @@ class Assistant:
         hour = int((time - BEGINNING) % 86_400.0 // 3_600)
         parts.append(f'{self._context[user]},"local_hour":{hour}}}')
         if answer:
+            propensity = answer.propensity * (1.0 if answer.held_back else self._propensity)
             parts.append(
                 f'"served":{{"original":{said.text_json},"rewrite":{sent.text_json},"source":"{answer.source}",'
-                f'"rewrite_id":"{answer.rewrite_id}","propensity":{self._propensity:g}}}'
+                f'"rewrite_id":"{answer.rewrite_id}","propensity":{propensity:.6g}}}'
             )
         return ",".join(parts) + "}\n"
 

@@ -116,9 +116,12 @@ class AssistantKnobs(_Checked):
 class LearningKnobs(_Checked):
     """What the engine learns from, and how it is served."""
 
-    window: int = _knob(0, "rounds", 0, 1_000, "rounds whose log is learned from, the latest; 0: all")
+    window: int = _knob(0, "rounds", 0, 1_000, "rounds whose log is learned from, the latest, each time afresh; 0: the"
+                        " latest is added to what was learned before")  # fmt: skip
     learn_users: float = _share(1.0, "customers whose log is learned from; the others are served all the same")
     holdback: float = _knob(0.0, SHARE, 0, 0.99, "rewrites that are not served, at random; the rest is the propensity")
+    explore: float = _knob(0.0, SHARE, 0, 0.5, "requests for which the engine holds a rewrite of its table back")
+    trial: float = _share(0.0, "requests, at most, for which the engine serves a rewrite that is on trial")
 
 
 @dataclass(frozen=True)

@@ -128,7 +128,8 @@ def _round(
     begun = monotonic()
     progress.stage(f"round {number}: talking")
     turns = turns_of(knobs, number)
-    traffic = Traffic(customers, number, [Server.load(earlier, arm) for arm in arms], arm_of, turns.start)
+    servers = [Server.load(earlier, arm, knobs.learning, (customers.seed, number)) for arm in arms]
+    traffic = Traffic(customers, number, servers, arm_of, turns.start)
     with ExitStack() as files:
         log = files.enter_context(open(folder / "log.jsonl", "w", encoding="utf-8", newline="\n"))
         all_learned = bool(customers.learned.all())
@@ -150,9 +151,9 @@ def _round(
 def _learn(out: Path, number: int, window: int, earlier: Path | None) -> None:
     from rewrite import learn  # slow to load, and --help needs none of it
 
-    first = max(1, number - window + 1) if window else 1
+    first = max(1, number - window + 1) if window else number
     logs = [_folder(out, each) / "log.jsonl" for each in range(first, number + 1)]
-    learn(logs, _folder(out, number) / "bundle", previous=earlier)
+    learn(logs, _folder(out, number) / "bundle", previous=None if window else earlier)
 
 
 def _rewrites(bundle: Path | None) -> int:

@@ -205,13 +205,14 @@ class Traffic:
         if answer and row[Chance.HOLD] < self._customers.knobs.learning.holdback:
             answer = None
         sent, success = heard, would
-        if answer:
+        rewritten = answer is not None and not answer.held_back
+        if answer and rewritten:
             sent = self._assistant.hears(answer.text)
             success = goal >= 0 and population.reaches(sent.text, goal)
             self._note_pair(user, heard, answer, would, success)
         self._write(sitting, heard, would, sent, answer, success, row)
         self.noted.rows.append(
-            (user, self._visit, kind, goal, self._hopeless[goal], answer is not None, would, success, End.NOT_YET)
+            (user, self._visit, kind, goal, self._hopeless[goal], rewritten, would, success, End.NOT_YET)
         )
         if len(self.noted.rows) >= self._turns:
             raise _Enough

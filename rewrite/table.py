@@ -1,0 +1,198 @@
+"""From judged pairs to the table: many tests at once, what was on before, what is tried, what is suspended.
+
+1. Of all pairs that the gate keeps, the surest are *new*, as far as the expected share of false discoveries in the
+table
+   stays within bounds (`rewrite.discoveries`).
+2. Pairs that were on stay on down to `keep_confidence`, the surest first, as long as the expected share of false ones
+in
+   the table stays within bounds. Those that fall below after their own record spoke are suspended.
+3. A source has one rewrite: the one that was on, unless a new one surely beats it; and none to a text that is itself
+   rewritten.
+4. What is likelier better than not, but not surely, is on trial where its source has no rewrite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from rewrite.bundle import Bundle
+from rewrite.config import GateConfig
+from rewrite.discoveries import keep_on
+from rewrite.gate import LIVE_TURNS, GateReason, Standing
+from rewrite.mining import Candidate, Pair
+
+DAY_S = 86_400.0
+#: Verdicts of pairs that may yet turn out to be better.
+_OPEN = frozenset({GateReason.NOT_BETTER, GateReason.OFTEN_WRONG, GateReason.MANY_TESTS})
+#: Verdicts that shut a pair out whatever its chance.
+_SHUT = frozenset({GateReason.TOO_FEW_USERS, GateReason.GOOD_ALREADY, GateReason.GUARDED, GateReason.SUSPENDED})
+
+
+@dataclass(frozen=True, slots=True)
+class Suspension:
+    """A rewrite that turned bad while it was live: not tried again before `until` (seconds since the epoch)."""
+
+    source: str
+    target: str
+    since: float
+    until: float
+    times: int  # how often it turned bad by now; each time doubles the length
+
+    @property
+    def pair(self) -> Pair:
+        """Source and target."""
+        return self.source, self.target
+
+    def forgotten_at(self, as_of: float) -> bool:
+        """Whether it has been over for as long as it lasted: then it is as if it had never been."""
+        return as_of - self.until > self.until - self.since
+
+
+SUSPENSION_SCHEMA = pa.schema(
+    [
+        ("source", pa.string()),
+        ("target", pa.string()),
+        ("since", pa.float64()),
+        ("until", pa.float64()),
+        ("times", pa.int64()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Standings:
+    """What an earlier bundle did: the pairs that were on, and those suspended."""
+
+    on: frozenset[Pair] = frozenset()
+    suspended: Mapping[Pair, Suspension] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, earlier: Bundle | None) -> Standings:
+        """Read from a bundle; nothing where there is none."""
+        if earlier is None:
+            return cls()
+        on = frozenset((row["source"], row["target"]) for row in earlier.rewrites())
+        suspended = [Suspension(**row) for row in earlier.rewrites("suspensions")]
+        return cls(on, {each.pair: each for each in suspended})
+
+
+@dataclass(frozen=True)
+class Table:
+    """All pairs with their standing, in order of source and score, and what is suspended, in order."""
+
+    candidates: list[Candidate]
+    suspensions: list[Suspension]
+
+    @property
+    def rewrites(self) -> list[Candidate]:
+        """What is on, by source: one for each."""
+        return [each for each in self.candidates if each.verdict.standing is Standing.ON]
+
+    @property
+    def trials(self) -> list[Candidate]:
+        """What is on trial, by source: one for each, and none of a source that is rewritten."""
+        return [each for each in self.candidates if each.verdict.standing is Standing.TRIAL]
+
+
+def decide(candidates: Sequence[Candidate], before: Standings, gate: GateConfig, as_of: float) -> Table:
+    """The table at `as_of` (seconds since the epoch) by the four rules at the head of this file."""
+    judged = [_suspended(each, before.suspended, as_of) for each in candidates]
+    judged = _without_chance_finds(judged, gate)
+    judged, turned_bad = _held(judged, before.on, gate)
+    judged = _one_each(judged, before.on)
+    judged = _on_trial(judged, gate)
+    old = {pair: each for pair, each in before.suspended.items() if not each.forgotten_at(as_of)}
+    for pair in turned_bad:
+        times = old[pair].times + 1 if pair in old else 1
+        until = as_of + gate.suspension_days * DAY_S * 2.0 ** (times - 1)
+        old[pair] = Suspension(*pair, as_of, until, times)
+    return Table(judged, [old[pair] for pair in sorted(old)])
+
+
+def _suspended(each: Candidate, suspended: Mapping[Pair, Suspension], as_of: float) -> Candidate:
+    told = suspended.get(each.pair)
+    if told is None or told.until <= as_of or each.verdict.reason in _SHUT:
+        return each
+    return each.standing_at(Standing.OFF, GateReason.SUSPENDED)
+
+
+def _without_chance_finds(judged: list[Candidate], gate: GateConfig) -> list[Candidate]:
+    """Rule 1: what is kept is on, but for the least sure where the table would hold too many chance finds."""
+    chance, kept = _chances(judged), np.array([each.verdict.kept for each in judged], np.bool_)
+    real = keep_on(chance, np.zeros(len(judged), np.bool_), kept, gate.false_discoveries, 0.0)
+    return [
+        each if not each.verdict.kept
+        else each.standing_at(Standing.ON) if on
+        else each.standing_at(Standing.OFF, GateReason.MANY_TESTS)
+        for each, on in zip(judged, real.tolist(), strict=True)
+    ]  # fmt: skip
+
+
+def _chances(judged: Sequence[Candidate]) -> NDArray[np.float64]:
+    return np.array([each.verdict.chance for each in judged], np.float64)
+
+
+def _held(judged: list[Candidate], on: frozenset[Pair], gate: GateConfig) -> tuple[list[Candidate], list[Pair]]:
+    """Rule 2: the pairs with their standing, and those that were on and turned bad."""
+    chance = _chances(judged)
+    new = np.array([each.verdict.standing is Standing.ON for each in judged], np.bool_)
+    able = np.array(
+        [each.pair in on and each.guard is None and each.verdict.reason not in _SHUT for each in judged], np.bool_
+    )
+    kept = keep_on(chance, new, able, gate.false_discoveries, gate.keep_confidence)
+    result, bad = [], []
+    for each, stays, was_new in zip(judged, kept.tolist(), new.tolist(), strict=True):
+        if stays and not was_new:
+            each = each.standing_at(Standing.ON, GateReason.HELD)
+        elif not stays and each.pair in on and _turned_bad(each, gate):
+            each = each.standing_at(Standing.OFF, GateReason.FAILED_LIVE)
+            bad.append(each.pair)
+        result.append(each)
+    return result, bad
+
+
+def _turned_bad(each: Candidate, gate: GateConfig) -> bool:
+    """Whether it is its own record that speaks against a pair, not a lack of users, or a source that works by now."""
+    spoke = each.evidence.served_turns >= LIVE_TURNS and each.verdict.chance < gate.keep_confidence
+    return spoke and each.verdict.reason not in _SHUT
+
+
+def _one_each(judged: list[Candidate], on: frozenset[Pair]) -> list[Candidate]:
+    """Rule 3."""
+    chosen: dict[str, Candidate] = {}
+    for each in judged:
+        if each.verdict.standing is Standing.ON:
+            other = chosen.get(each.source)
+            chosen[each.source] = each if other is None or _beats(each, other, on) else other
+    kept = {source: each for source, each in chosen.items() if each.target not in chosen}
+    return [
+        each.standing_at(Standing.OFF)
+        if each.verdict.standing is Standing.ON and kept.get(each.source) is not each
+        else each
+        for each in judged
+    ]
+
+
+def _beats(each: Candidate, other: Candidate, on: frozenset[Pair]) -> bool:
+    """Whether a pair, less by the chain's score than `other`, takes its place all the same."""
+    if each.pair in on:
+        return not other.verdict.rewritten_lower > each.verdict.rewritten
+    return other.pair in on and each.verdict.rewritten_lower > other.verdict.rewritten
+
+
+def _on_trial(judged: list[Candidate], gate: GateConfig) -> list[Candidate]:
+    """Rule 4."""
+    taken = {each.source for each in judged if each.verdict.standing is Standing.ON}
+    best: dict[str, Candidate] = {}
+    for each in judged:
+        able = each.verdict.reason in _OPEN and each.guard is None and each.verdict.chance >= gate.keep_confidence
+        if able and each.source not in taken and each.target not in taken:
+            other = best.get(each.source)
+            if other is None or each.verdict.chance > other.verdict.chance:
+                best[each.source] = each
+    return [each.standing_at(Standing.TRIAL) if best.get(each.source) is each else each for each in judged]
