@@ -12,7 +12,7 @@ from dialogue.sessions import BINS, BoundaryMethod, GapHistogram, SessionBoundar
 from rephrase_detection import LexicalDetector, RephraseDetector
 from rewrite import own_counts, stages
 from rewrite.attempts import ATTEMPT_SCHEMA, AttemptFinder
-from rewrite.bundle import COUNTS, Bundle
+from rewrite.bundle import Bundle
 from rewrite.config import LearnConfig
 from rewrite.execution import MICRO
 from rewrite.facts import LogFacts, Span, Summary, log_facts, summary
@@ -52,7 +52,7 @@ def learn(
     refuse_foreign(out)
     with disk_space(out), locked(out, "learn"), working_on(out, paths, config, detector, earlier) as run:
         rejects = rejects_of(out)
-        report = read_turns(run, paths, config, rejects, progress, earlier.path / COUNTS if earlier else None)
+        report = read_turns(run, paths, config, rejects, progress, earlier)
         boundary, gaps = cut(run, config, progress, earlier)
         find_attempts(run, boundary, detector or LexicalDetector(), progress)
         facts = log_facts(run.tables, report, boundary, gaps)

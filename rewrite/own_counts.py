@@ -10,7 +10,9 @@ watermarks       the last turn of each user that was counted: nothing up to it i
 Everything is a sum over turns, each weighing 2^(-age / half-life): sums of an earlier bundle are multiplied by what the
 time between has taken from them, and the new log's are added. So learning log by log gives what learning from all logs
 at once gives, to rounding, as long as no session is cut in two. Evidence on rewrites that are live has a half-life of
-its own: it keeps coming, and is the first to show that a rewrite went stale.
+its own: it keeps coming, and is the first to show that a rewrite went stale. When it does, what was counted of the
+source before is of another time: but for a tenth it is forgotten with the next log, so that what is meant by it now can
+be learned.
 
     turns       as the log holds them
     mass        sum d, d being what age leaves of a turn
@@ -23,7 +25,7 @@ All but `turns` are whole millionths, so that sums are exact in any order.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +39,8 @@ from rewrite.execution import MICRO, Execution
 LONGEST_TEXT = 300
 #: Rows of which age has left less than this much of a turn are forgotten.
 FORGOTTEN = 0.001
+#: What is left of the older counts of a source that turned out to mean something else by now.
+OF_ANOTHER_TIME = 0.1
 #: Clocks may run ahead of most users' by so much, in seconds; whatever lies further ahead counts as no later.
 LEAD_S = 7 * 86_400.0
 
@@ -87,12 +91,13 @@ class Kept:
         """`new_<name>` and `old_<name>`, which is as it was at `earlier_as_of`, added up."""
         half_life = decay.live_half_life_days if self.live else decay.half_life_days
         left = _factor(as_of - earlier_as_of, half_life)
+        kept = f"CASE WHEN said IN (SELECT said FROM stale) THEN {left * OF_ANOTHER_TIME!r} ELSE {left!r} END"
         columns = ", ".join(f"{_sum(f'{name} * kept')} AS {name}" for name in self.sums)
         keys = ", ".join(self.keys)
         return f"""
             SELECT {keys}, CAST(sum(turns) AS BIGINT) AS turns, {columns}, max(last_seen) AS last_seen
             FROM (SELECT *, 1.0 AS kept FROM new_{self.name}
-                  UNION ALL SELECT *, CAST({left!r} AS DOUBLE) AS kept FROM old_{self.name}) AS both_
+                  UNION ALL SELECT *, CAST({kept} AS DOUBLE) AS kept FROM old_{self.name}) AS both_
             GROUP BY {keys} HAVING {_sum(f"{self.least} * kept")} >= {_forgotten()}"""
 
 
@@ -130,12 +135,15 @@ WATERMARKS = "watermarks"
 WATERMARK_SCHEMA = pa.schema(
     [("user_id", pa.string()), ("last_seen", pa.float64()), ("last_turn", pa.string())]
 )
+_STALE = pa.schema([("said", pa.string())])
 #: The tables of a bundle's folder `counts/`.
 KEPT_TABLES = (*(each.name for each in KEPT), WATERMARKS)
 
 
-def adopt(tables: Execution, folder: Path) -> None:
-    """Makes the tables kept in a bundle's folder those named `old_...`."""
+def adopt(tables: Execution, folder: Path, stale: Iterable[str]) -> None:
+    """Makes the tables kept in a bundle's folder those named `old_...`; `stale` are the sources that changed."""
+    names = pa.RecordBatch.from_pylist([{"said": source} for source in sorted(set(stale))], schema=_STALE)
+    tables.write("stale", iter([names]), _STALE)
     schemas = {each.name: each.schema for each in KEPT} | {WATERMARKS: WATERMARK_SCHEMA}
     for name, schema in schemas.items():
         tables.write(f"old_{name}", _batches(folder / f"{name}.parquet", schema), schema)

@@ -16,6 +16,7 @@ from dialogue.errors import TooManyRejects
 from dialogue.reader import PathLike, ReadReport, read_log
 from dialogue.table import TURN_SCHEMA, turn_batch
 from rewrite import own_counts, stages
+from rewrite.bundle import COUNTS, Bundle
 from rewrite.config import LearnConfig
 from rewrite.execution import Execution
 from rewrite.progress import Progress
@@ -32,11 +33,11 @@ def read_turns(
     config: LearnConfig,
     rejects: Path,
     progress: Progress,
-    counts: Path | None = None,
+    earlier: Bundle | None = None,
 ) -> ReadReport:
     """Stage 1: the logs as a table `ordered`; what breaks the format, or comes twice, goes to the rejects file.
 
-    Left out are turns that were counted before, as the kept tables in `counts` say.
+    Left out are turns that an earlier bundle counted.
     """
     note = run.folder / "read.json"
     if not run.tables.has("turns"):
@@ -48,19 +49,26 @@ def read_turns(
         write_beside(note, json.dumps(asdict(reader.report)).encode())
     if not note.exists():  # killed between the table and its note
         run.tables.drop("turns")
-        return read_turns(run, paths, config, rejects, progress, counts)
+        return read_turns(run, paths, config, rejects, progress, earlier)
     report = ReadReport(**json.loads(note.read_text(encoding="utf-8")))
     with progress.stage("putting the turns in order"):
-        if counts is None:
+        if earlier is None:
             own_counts.no_watermarks(run.tables)
         else:
-            own_counts.adopt(run.tables, counts)
+            own_counts.adopt(run.tables, earlier.path / COUNTS, _turned_bad(earlier))
         run.tables.query("duplicates", stages.duplicates())
         again = int(str(run.tables.one("SELECT CAST(coalesce(sum(records - 1), 0) AS BIGINT) FROM duplicates")[0]))
         if again:
             report = _without_duplicates(run.tables, report, again, rejects, config.log.reject_limit)
         run.tables.query("ordered", stages.ordered(again > 0))
     return report
+
+
+def _turned_bad(earlier: Bundle) -> Iterator[str]:
+    """The sources of rewrites that were found to have turned bad when the earlier bundle was made."""
+    for row in earlier.rewrites("suspensions"):
+        if row["since"] == earlier.manifest.span["as_of"]:
+            yield row["source"]
 
 
 def _told(batches: Iterable[pa.RecordBatch], tell: Any) -> Iterator[pa.RecordBatch]:
