@@ -47,8 +47,8 @@ SETS = {
     "dstc2": ("dstc2/train.jsonl.gz", "dstc2/dev.jsonl"),
 }
 DEFAULT = GateConfig()
-MIDDLE = GateConfig(min_users=2, confidence=0.8, margin=0.0, rewritten_floor=0.0)
-OPEN = GateConfig(min_users=1, confidence=0.5, margin=0.0, rewritten_floor=0.0)
+MIDDLE = GateConfig(min_users=2, confidence=0.8, false_discoveries=0.2, margin=0.0, rewritten_floor=0.0)
+OPEN = GateConfig(min_users=1, confidence=0.5, false_discoveries=0.5, margin=0.0, rewritten_floor=0.0)
 #: How many pairs are read from either end.
 READ = 30
 

@@ -28,6 +28,10 @@ TARGETS_TRIED = 3
 #: States of the chain looked at for these: several may stand for one text.
 STATES_TRIED = 3 * TARGETS_TRIED
 
+#: What others lead one to expect of a text counts as so many turns at most. Success is a probability here, which scatters
+#: less than coin tosses, so that texts look more alike than they are; and a rewrite needs five users, not fifty.
+BORROWED = 2.0
+
 #: Of a source's turns, how many must be taken as the target is for both to mean the same.
 SAME_MEANING = 0.9
 
@@ -103,7 +107,7 @@ def expected(graph: Graph, tables: Tables) -> Beta:
     weight, success = (tables.texts[name].to_numpy() / MICRO for name in ("weight", "success"))
     meant = [graph.meaning[text] if graph.meaning[text] != text else None for text in texts]
     intents = [None if each is None else json.dumps(json.loads(each)[:2]) for each in meant]
-    return shrink(np.minimum(success, weight), weight, [_numbered(meant), _numbered(intents)]).prior
+    return shrink(np.minimum(success, weight), weight, [_numbered(meant), _numbered(intents)], most=BORROWED).prior
 
 
 def _numbered(names: Sequence[str | None]) -> NDArray[np.int64]:
