@@ -112,6 +112,7 @@ class BoundaryMethod(StrEnum):
     """How a boundary came about: given, by a mixture, or the fallback with the reason for it."""
 
     GIVEN = "given"
+    BEFORE = "before"  # that of the log before, which this one goes on from
     TWO_GAUSSIANS = "two_gaussians"
     THREE_GAUSSIANS = "three_gaussians"
     TOO_FEW_GAPS = "too_few_gaps"

@@ -145,8 +145,11 @@ def facts_in_words(facts: LogFacts, rejects: Path | str | None) -> list[tuple[st
     where = f", in {rejects}" if rejects and facts.report.rejected else ""
     boundary = facts.boundary
     below = "" if boundary.share_below is None else f"; {percent(boundary.share_below)} of the silences are shorter"
+    before = facts.counted_before
+    known = [("", f"{counted(before, 'turn was', 'turns were')} counted before, and left out")] if before else []
     return [
         ("Records", f"{facts.report.records:,} read; {_rejected(facts.report)} bad{where}"),
+        *known,
         ("Turns", f"{facts.turns:,} of {counted(facts.users, 'user')} in {counted(facts.sessions, 'session')}"),
         ("Time", _span(facts)),
         ("Failing", f"{facts.failing:,} turns ({percent(_share(facts.failing, facts.turns))})"),

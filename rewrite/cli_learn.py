@@ -133,7 +133,7 @@ def _most_first(verdicts: Mapping[str, int]) -> list[tuple[str, int]]:
 
 def _why_none(summary: Summary, config: LearnConfig) -> str:
     """Why no rewrite was kept, and what to do about it."""
-    needed, users = config.gate.min_users, summary.log.users
+    needed, users = config.gate.min_users, summary.counts["users"]
     if users < needed:
         return (
             f"no rewrite was kept: the log has {counted(users, 'user')}, and a rewrite needs {needed} that said the"

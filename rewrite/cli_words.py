@@ -57,6 +57,7 @@ VERDICTS: Mapping[str, str] = {
 #: dialogue.sessions.BoundaryMethod
 METHODS: Mapping[str, str] = {
     "given": "as given",
+    "before": "as in the earlier bundle",
     "two_gaussians": "estimated: the silences fall into two heaps",
     "three_gaussians": "estimated: the silences fall into three heaps",
     "too_few_gaps": "the usual one: too few silences to estimate it",

@@ -96,12 +96,12 @@ def cut(
         for batch in run.tables.read("SELECT bin, gaps FROM gaps ORDER BY bin"):
             counts |= dict(zip(batch["bin"].to_pylist(), batch["gaps"].to_pylist(), strict=True))
         histogram = GapHistogram(tuple(counts[place] for place in range(BINS)), counts[-1])
-        given = config.log.session_gap_s
+        given, method = config.log.session_gap_s, BoundaryMethod.GIVEN
         if given is None and earlier is not None:
-            given = float(earlier.manifest.log["session_gap_s"])
+            given, method = float(earlier.manifest.log["session_gap_s"]), BoundaryMethod.BEFORE
         if given is None:
             return estimate_boundary(histogram), histogram
-        return SessionBoundary(given, BoundaryMethod.GIVEN, None, histogram.share_below(given)), histogram
+        return SessionBoundary(given, method, None, histogram.share_below(given)), histogram
 
 
 def find_attempts(run: Run, boundary: SessionBoundary, detector: RephraseDetector, progress: Progress) -> None:

@@ -42,8 +42,8 @@ WORKS_FOR_USER, FAILS_USER = 0.6, 0.5
 CORRECTS_FOR_USER = 0.75
 
 #: An interpretation is too coarse for a state where its texts' success rates differ so many times more than chance lets
-#: them, or where they go on to one place together less than so much as each by itself.
-MOST_SPREAD, LEAST_AGREEMENT = 3.0, 0.5
+#: them, or where a smaller share of its texts goes on, mostly, to where most of its turns go on.
+MOST_SPREAD, LEAST_AGREEMENT = 3.0, 0.6
 
 _SUMS = ("success", "ended_well", "moved_on")
 #: One name for a text and its rewrite; no canonical text holds a bar.
@@ -156,7 +156,7 @@ def coarse() -> str:
     """Interpretations that hold texts which fare differently, or go on to different places: they are no states.
 
     That is what an intent without its slots does, or one for all that was not understood. Faring is compared by the
-    spread of success rates over what chance makes of it, going on by the share of the commonest next state.
+    spread of success rates over what chance makes of it, going on by the commonest next state of each text.
     """
     return f"""
         SELECT state FROM (
@@ -169,14 +169,18 @@ def coarse() -> str:
         WHERE texts > 1 AND (between_ - within_) / {MICRO} / (texts - 1)
               > {MOST_SPREAD} * greatest(rate * (1 - rate), 0.01)
         UNION
-        SELECT apart.state AS state FROM (
-            SELECT state, sum(best) AS best, count(*) AS texts
-            FROM (SELECT said, state, max(weight) AS best FROM readings_on GROUP BY said, state) AS each
-            GROUP BY state) AS apart
-        JOIN (SELECT state, max(weight) AS best
-              FROM (SELECT state, next_state, sum(weight) AS weight FROM readings_on GROUP BY state, next_state) AS way
-              GROUP BY state) AS together ON together.state = apart.state
-        WHERE apart.texts > 1 AND together.best < {LEAST_AGREEMENT} * apart.best"""
+        SELECT apart.state AS state
+        FROM (SELECT said, state, next_state FROM (
+                SELECT said, state, next_state, row_number() OVER (
+                    PARTITION BY said, state ORDER BY weight DESC NULLS LAST, next_state NULLS LAST) AS place
+                FROM readings_on) AS ways WHERE place = 1) AS apart
+        JOIN (SELECT state, next_state FROM (
+                SELECT state, next_state, row_number() OVER (
+                    PARTITION BY state ORDER BY sum(weight) DESC NULLS LAST, next_state NULLS LAST) AS place
+                FROM readings_on GROUP BY state, next_state) AS ways WHERE place = 1) AS together
+          ON together.state = apart.state
+        GROUP BY apart.state
+        HAVING avg(CASE WHEN apart.next_state = together.next_state THEN 1.0 ELSE 0.0 END) < {LEAST_AGREEMENT}"""
 
 
 def usual() -> str:
