@@ -69,7 +69,7 @@ def node_of(state: str) -> Node:
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """What the chain is made of (`rewrite.stages`), in a fixed order; texts are those that enough users said."""
+    """What the chain is made of (`rewrite.counting`), in a fixed order; texts are those that enough users said."""
 
     texts: pa.Table
     said_states: pa.Table

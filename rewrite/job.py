@@ -14,6 +14,7 @@ from rewrite import own_counts, stages
 from rewrite.attempts import ATTEMPT_SCHEMA, AttemptFinder
 from rewrite.bundle import Bundle
 from rewrite.config import LearnConfig
+from rewrite.counting import count_all
 from rewrite.execution import MICRO
 from rewrite.facts import LogFacts, Span, Summary, log_facts, summary
 from rewrite.gate import lower_bound
@@ -23,7 +24,6 @@ from rewrite.populations import populate
 from rewrite.progress import Progress
 from rewrite.publish import draft_of, locked, real
 from rewrite.reading import read_turns
-from rewrite.refining import REFINED_SCHEMA, Refiner
 from rewrite.run import Run, disk_space, refuse_foreign, rejects_of, working_on
 from rewrite.table import Standings, Table, decide
 from rewrite.writing import publish, write_bundle
@@ -114,48 +114,14 @@ def find_attempts(run: Run, boundary: SessionBoundary, detector: RephraseDetecto
 
 def count(run: Run, config: LearnConfig, progress: Progress, earlier: Bundle | None = None) -> Span:
     """Stages 5 to 7, the counting: by user, with what an earlier bundle counted, and then over all users with a cap."""
-    gate, tables = config.gate, run.tables
-    queries = {
-        "by_user": stages.by_user(),
-        "own_texts": stages.own_texts(),
-        "text_grades": stages.text_grades(gate),
-        "refined_texts": "text_grades",
-        "texts": stages.texts(gate),
-        "readings": stages.readings(gate),
-        "readings_on": stages.readings_on(gate),
-        "coarse": stages.coarse(),
-        "usual": stages.usual(),
-        "said_states": stages.said_states(),
-        "own_text_hops": stages.own_text_hops(),
-        "text_hops": stages.text_hops(gate),
-        "graded_meanings": stages.graded_meanings(),
-        "own_meanings": stages.own_meanings(),
-        "meaning_grades": stages.meaning_grades(gate),
-        "refined_meanings": "meaning_grades",
-        "meanings": stages.meanings(gate),
-        "own_meaning_hops": stages.own_meaning_hops(),
-        "meaning_hops": stages.meaning_hops(gate),
-        "by_user_served": stages.by_user_served(),
-        "served_grades": stages.served_grades(gate),
-        "refined_served": "served_grades",
-        "served": stages.served(gate),
-        "served_hops": stages.served_hops(gate),
-    }
     before = Span.of(earlier)
-    with progress.stage("counting", len(queries) + len(own_counts.KEPT_TABLES)) as stage:
-        tables.query("last_turns", own_counts.last_turns())
-        reached = float(str(tables.one(own_counts.as_of(gate.min_users))[0]))
+    with progress.stage("counting") as stage:
+        run.tables.query("last_turns", own_counts.last_turns())
+        reached = float(str(run.tables.one(own_counts.as_of(config.gate.min_users))[0]))
         span = before.reaching(reached)
-        for _ in own_counts.count_own(tables, config.decay, span.as_of, before.as_of if earlier else None):
+        for _ in own_counts.count_own(run.tables, config.decay, span.as_of, before.as_of if earlier else None):
             stage.advance(1)
-        refiner = Refiner(0.5)
-        for name, sql in queries.items():
-            if name.startswith("refined_"):
-                tables.map(name, sql, refiner, REFINED_SCHEMA, whole="name")
-            else:
-                tables.query(name, sql)
-            if name == "text_grades":
-                refiner = Refiner(float(str(tables.one(stages.base_rate())[0])))
+        for _ in count_all(run.tables, config.gate):
             stage.advance(1)
     return span
 
