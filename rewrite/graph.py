@@ -17,14 +17,15 @@ too few users took they count as having gone elsewhere.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from markov import AbsorbingChain, Counts, Edges
@@ -79,6 +80,10 @@ class Tables:
     served: pa.Table
     served_hops: pa.Table
 
+    def texts_of(self, wanted: Collection[str]) -> pa.Table:
+        """The rows of some texts: of all that enough users said, the chain needs few."""
+        return self.texts.filter(pc.is_in(self.texts["said"], pa.array(sorted(wanted), pa.string())))
+
     @classmethod
     def read(cls, tables: Execution, min_users: int) -> Tables:
         """From the tables of a job."""
@@ -131,6 +136,17 @@ class Graph:
         if node.kind is Kind.SERVED:
             return node.rewrite
         return node.key if node.kind is Kind.SAID else self.best_text.get(node.key)
+
+    @property
+    def spoken(self) -> set[str]:
+        """All texts that may be a source or a target."""
+        texts = (self.text_of(node) for node in self.nodes)
+        return {text for text in texts if text is not None}
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """The states of the chain."""
+        return cast(tuple[Node, ...], self.chain.states)
 
     def label(self, node: Node) -> str:
         """A state in words: a text where there is one."""
@@ -215,9 +231,7 @@ class _Rows:
         rare = set(tables.meaning_hops["state"].to_pylist())
         wanted |= {text for text, state in meaning.items() if state in rare}
         scale: dict[str, float] = {}
-        for row in tables.texts.to_pylist():
-            if row["said"] not in wanted:
-                continue
+        for row in tables.texts_of(wanted).to_pylist():
             scale[row["said"]] = share = row["mass"] / row["total"] if row["total"] else 0.0
             self._end(said(row["said"]), row, share)
         for row in hops.to_pylist():

@@ -28,8 +28,9 @@ TARGETS_TRIED = 3
 #: States of the chain looked at for these: several may stand for one text.
 STATES_TRIED = 3 * TARGETS_TRIED
 
-#: What others lead one to expect of a text counts as so many turns at most. Success is a probability here, which scatters
-#: less than coin tosses, so that texts look more alike than they are; and a rewrite needs five users, not fifty.
+#: What others lead one to expect of a text counts as so many turns at most. Success is a probability here, which
+#: scatters less than coin tosses, so that texts look more alike than they are; and a rewrite needs five users, not
+#: fifty.
 BORROWED = 2.0
 
 #: Of a source's turns, how many must be taken as the target is for both to mean the same.
@@ -90,7 +91,7 @@ def judge_all(
     states, only those that could be kept.
     """
     served = {(row["said"], row["rewrite"]): row for row in tables.served.to_pylist()}
-    rows = _text_rows(tables.texts, priors)
+    rows = _text_rows(graph, tables, priors, live)
     sources = _searched(graph, rows, {source for source, _ in [*served, *live]}, gate)
     found = graph.chain.reformulations(
         sources, k=STATES_TRIED, min_users=gate.min_users, targets=lambda state: graph.text_of(_node(state)) in rows
@@ -155,12 +156,12 @@ def _said(state: object) -> str:
     return _node(state).key
 
 
-def _text_rows(texts: pa.Table, priors: Beta) -> dict[str, dict[str, Any]]:
-    """Text -> its counts, and what others lead one to expect of it."""
-    rows = {row["said"]: row for row in texts.to_pylist()}
-    for row, mean, turns in zip(rows.values(), priors.mean.tolist(), priors.strength.tolist(), strict=True):
-        row["prior"], row["prior_turns"] = mean, turns
-    return rows
+def _text_rows(graph: Graph, tables: Tables, priors: Beta, live: Collection[Pair]) -> dict[str, dict[str, Any]]:
+    """Text -> its counts, and what others lead one to expect of it: of the texts that the chain may need."""
+    expected = tables.texts.append_column("prior", pa.array(priors.mean))
+    expected = expected.append_column("prior_turns", pa.array(priors.strength))
+    needed = {*graph.spoken, *(target for _, target in live)}
+    return {row["said"]: row for row in replace(tables, texts=expected).texts_of(needed).to_pylist()}
 
 
 def _searched(
@@ -172,14 +173,14 @@ def _searched(
     chain = graph.chain
     _, label = connected_components(chain.Q, directed=True, connection="weak")
     large = np.bincount(label)[label] > LARGE_COMPONENT
-    places = [n for n, node in enumerate(chain.states) if _node(node).kind is Kind.SAID and _said(node) in rows]
+    places = [n for n, node in enumerate(graph.nodes) if node.kind is Kind.SAID and node.key in rows]
     if not large.any():
-        return [_node(chain.states[n]) for n in places]
-    best = judge([_at_best(graph, n, rows[_said(chain.states[n])]) for n in places], gate)
+        return [graph.nodes[n] for n in places]
+    best = judge([_at_best(graph, n, rows[graph.nodes[n].key]) for n in places], gate)
     return [
-        _node(chain.states[n])
+        graph.nodes[n]
         for n, verdict in zip(places, best, strict=True)
-        if not large[n] or verdict.kept or _said(chain.states[n]) in live
+        if not large[n] or verdict.kept or graph.nodes[n].key in live
     ]
 
 
