@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -18,6 +19,7 @@ from rewrite.errors import ConfigError
 
 if TYPE_CHECKING:
     from rewrite.bundle import Bundle
+    from rewrite.neighbourhood import Neighbourhood
     from rewrite.overrides import Overrides
 
 _OVERRIDES_SHOWN = 10
@@ -38,6 +40,10 @@ def show(
     reason: Annotated[
         str | None, typer.Option(metavar="VERDICT", help=f"Only candidates with this verdict: {', '.join(VERDICTS)}.")
     ] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="With --source: draw what happens after it, as .svg, .png or .pdf."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """What was learned, and from what?
@@ -45,17 +51,24 @@ def show(
     Each rewrite with the users and turns behind it and both success rates: how often the request works when left
     alone, with the upper bound, and rewritten, with the lower bound. A rewrite is kept where the bounds are apart.
 
+    With --source also what users went on to after the request, how that ended, and the way that was chosen.
+
     Example:  [bold]rewrite show bundle --limit 50[/bold]
 
     Example:  [bold]rewrite show bundle --source "play maj and dragons"[/bold]
+
+    Example:  [bold]rewrite show bundle --source "play maj and dragons" --plot why.svg[/bold]
     """
     from rewrite.bundle import Bundle
 
     if reason is not None and reason not in VERDICTS:
         raise ConfigError(f"--reason {legible(reason)} is unknown: {', '.join(VERDICTS)} are known")
+    if plot is not None and source is None:
+        raise ConfigError("--plot draws what happens after one request: name it with --source TEXT")
+    drawn = None if plot is None else _plotter(plot)
     opened = Bundle.open(bundle)
     if source is not None:
-        _show_source(opened, encodable(source), json)
+        _show_source(opened, encodable(source), drawn, json)
         return
     table = "candidates" if candidates or reason else "rewrites"
     seen = Counted(row for row in rows(opened, table) if reason in (None, row["reason"]))
@@ -121,11 +134,11 @@ def _header(opened: Bundle) -> list[tuple[str, str]]:
     log, counts, gate = manifest.log, manifest.counts, manifest.parameters["gate"]
     files = ", ".join(log["files"][:3]) + (f" and {len(log['files']) - 3} more" if len(log["files"]) > 3 else "")
     created = manifest.created[:16].replace("T", " ")
-    turns = f"{log['turns']:,} turns, {counted(log['users'], 'user')}, {counted(log['sessions'], 'session')}"
+    turns = f"{counts['turns']:,} turns, {counted(counts['users'], 'user')}, {counted(counts['sessions'], 'session')}"
     known = f"{counts['requests']:,} stored, {counts['known_good']:,} known to work"
     return [
         ("Bundle", f"{opened.path}, learned {created} UTC"),
-        ("Log", f"{legible(files)}: {turns}"),
+        ("Learned from", f"{turns}; last {legible(files)}"),
         ("Requests", f"{known}; {counts['histories']:,} of users' own, {counts['corrections']:,} own corrections"),
         ("Rewrites", f"{counts['rewrites']:,} of {counts['candidates']:,} candidates"),
         ("Gate", f"{gate['min_users']} users, {gate['confidence']:.0%} confidence, {gate['margin']:.0%} margin"),
@@ -149,7 +162,7 @@ def _print_overrides(overrides: Overrides) -> None:
 
 def _source_document(opened: Bundle, source: str) -> dict[str, Any]:
     """What is known of a request; what fewer than the gate's users said is theirs, and is not shown."""
-    enough = opened.manifest.parameters["gate"]["min_users"]
+    enough = _min_users(opened)
     said = canonical_of(opened)(source)
     overrides = opened.overrides
     corrections = Counter(row["target"] for row in rows_of(opened, "corrections", "source", said))
@@ -162,21 +175,97 @@ def _source_document(opened: Bundle, source: str) -> dict[str, Any]:
         "request": next((row for row in rows_of(opened, "requests", "text", said) if row["status"] != "private"), None),
         "rewrite": next(iter(rows_of(opened, "rewrites", "source", said)), None),
         "candidates": rows_of(opened, "candidates", "source", said),
+        "suspensions": rows_of(opened, "suspensions", "source", said),
         "own_corrections": [{"target": text, "users": users} for text, users in common if users >= enough],
         "rewritten_to_it": [row["source"] for row in rows_of(opened, "rewrites", "target", said)],
     }
 
 
-def _show_source(opened: Bundle, source: str, json: bool) -> None:
+def _min_users(opened: Bundle) -> int:
+    return int(opened.manifest.parameters["gate"]["min_users"])
+
+
+def _show_source(opened: Bundle, source: str, plot: Plot | None, json: bool) -> None:
+    from rewrite.neighbourhood import Neighbourhood
+
     document = _source_document(opened, source)
+    served = [row for row in document["candidates"] if row["standing"] != "off"]  # one at most
+    found = Neighbourhood.from_bundle(opened, document["source"], served[0]["route"] if served else ())
+    if plot is not None:
+        if found is None:
+            raise ConfigError(f"nothing to draw: {_not_held(document, _min_users(opened))}")
+        plot(found)
     if json:
-        print_json(document)
+        print_json({**document, "neighbourhood": None if found is None else found.as_dict()})
         return
     console = stdout()
     console.print(facts_table(_source_facts(document)))
     if document["candidates"]:
         console.print("\nJudged", style="bold")
         console.print(rewrites_table(document["candidates"], opened.overrides, verdicts=True))
+    if standings := _standings(document):
+        console.print("Standing" if document["candidates"] else "\nStanding", style="bold")
+        console.print(facts_table(standings))
+    console.print("\nWhat happens after it", style="bold")
+    _print_neighbourhood(found, document, _min_users(opened))
+
+
+def _print_neighbourhood(found: Neighbourhood | None, document: Mapping[str, Any], min_users: int) -> None:
+    from rewrite.cli_neighbourhood import notes_of, tree_of
+
+    console = stdout()
+    if found is None:
+        say(console, f"Not told: {_not_held(document, min_users)}.")
+        return
+    console.print(tree_of(found))
+    for note in notes_of(found, min_users):
+        say(console, note, "dim")
+
+
+def _not_held(document: Mapping[str, Any], min_users: int) -> str:
+    """Why the chain does not hold a request."""
+    if document["request"] is None:
+        return f"fewer than {min_users} users said it"
+    return f"it never failed, or no {min_users} users who said it went on to, or came from, one and the same thing"
+
+
+def _standings(document: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Each judged pair with its standing and its chance of being better, and for how long it is suspended."""
+    suspended = {row["target"]: row for row in document["suspensions"]}
+    facts = []
+    for row in document["candidates"]:
+        standing, reason = _STANDINGS[row["standing"]], VERDICTS[row["reason"]]
+        told = f"{standing}: {reason}" if row["standing"] == "off" else standing
+        told += f"; {percent(row['chance'])} chance of being better"
+        facts += [("→", legible(row["rewrite"])), ("", told)]
+        if row["target"] in suspended:
+            facts.append(("", _suspension(suspended.pop(row["target"]))))
+    for target, row in suspended.items():
+        facts += [("→", legible(target)), ("", f"off: {_suspension(row)}")]
+    return facts
+
+
+_STANDINGS = {"on": "on", "trial": "on trial", "off": "off"}
+
+
+def _suspension(row: Mapping[str, Any]) -> str:
+    return f"suspended until {_day(row['until'])}: turned bad {counted(row['times'], 'time')} while it was live"
+
+
+Plot = Callable[["Neighbourhood"], None]
+
+
+def _plotter(path: Path) -> Plot:
+    """What draws into a file; ConfigError, before anything is read, where that cannot be done."""
+    try:
+        from rewrite.neighbourhood_matplotlib import plotter
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "matplotlib":
+            raise
+        raise ConfigError(
+            '--plot draws with matplotlib, which is not installed: pip install "reprise-rewrite[report]"'
+        ) from error
+    return plotter(path)
 
 
 def _source_facts(document: Mapping[str, Any]) -> list[tuple[str, str]]:

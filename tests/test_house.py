@@ -23,7 +23,7 @@ HEAVY = {
     "torch": set(),
     "transformers": set(),
     "pyspark": set(),
-    "matplotlib": set(),
+    "matplotlib": {"rewrite/neighbourhood_matplotlib.py"},
     "duckdb": {"rewrite/duckdb_execution.py"},
 }
 

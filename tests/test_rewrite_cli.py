@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner, Result
 
@@ -199,6 +203,78 @@ def test_show_tells_everything_about_one_request(bundle: Path) -> None:
     assert "18 turns of 6 users" in told
     assert "known to fail" in told
     assert "too few users" in run("show", bundle, "--source", "open the door").stdout
+
+
+def test_show_tells_what_happens_after_a_request(bundle: Path) -> None:
+    said = "play maj and dragons"
+    document = run_json("show", bundle, "--source", said)
+    found, (judged,) = document["neighbourhood"], document["candidates"]
+    assert [(each["text"], each["users"], each["turns"]) for each in found["states"]] == [
+        (said, 6, 18),
+        ("play imagine dragons", 12, 36),
+    ]
+    assert [(each["users"], each["turns"], each["chosen"]) for each in found["transitions"]] == [(6, 18, True)]
+    assert run_json("show", bundle, "--source", "turn on the lights")["neighbourhood"] is None
+
+    told = " ".join(run("show", bundle, "--source", said).stdout.split())
+    assert "What happens after it" in told
+    assert "▶ play imagine dragons (6 users, 18 turns)" in told
+    assert f"Standing → Play Imagine [/]Dragons! on; {judged['chance']:.0%} chance of being better" in told
+    assert "Not told: it never failed, or" in run("show", bundle, "--source", "turn on the lights").stdout
+    assert "Not told: fewer than 5 users said it" in run("show", bundle, "--source", "open the door").stdout
+
+
+def test_show_draws_what_happens_after_a_request(bundle: Path, tmp_path: Path) -> None:
+    said, file = "play maj and dragons", tmp_path / "why.svg"
+    drawn = run("show", bundle, "--source", said, "--plot", file)
+    assert drawn.stdout == run("show", bundle, "--source", said).stdout
+    assert ">play imagine dragons</text>" in file.read_text(encoding="utf-8")
+
+    file.unlink()
+    for words, message in (
+        (("--plot", file), "name it with --source TEXT"),
+        (("--source", said, "--plot", tmp_path / "why.gif"), "a file that ends in .svg, .png, .pdf is wanted"),
+        (("--source", said, "--plot", tmp_path / "no" / "why.svg"), "there is no folder"),
+        (("--source", "turn on the lights", "--plot", file), "nothing to draw: it never failed"),
+    ):
+        result = run("show", bundle, *words, ends_with=2)
+        assert message in result.stderr
+        assert result.stdout == ""
+    assert not list(tmp_path.iterdir())
+    assert "--plot why.svg" in run("show", "--help").stdout
+
+
+def test_show_says_what_is_on_trial_and_what_is_suspended(bundle: Path, tmp_path: Path) -> None:
+    from rewrite.bundle import Bundle, write_manifest
+    from rewrite.mining import REWRITE_SCHEMA
+    from rewrite.table import SUSPENSION_SCHEMA
+
+    said, out = "play maj and dragons", tmp_path / "bundle"
+    shutil.copytree(bundle, out)
+    (row,) = Bundle.open(out).rewrites("candidates")
+    bad = {"standing": "off", "reason": "suspended", "chance": 0.2, "target": "play dragons", "rewrite": "play dragons"}
+    trial = {"standing": "trial", "reason": "not_better", "chance": 0.625}
+    suspended = {"source": said, "since": 1_760_000_000.0, "until": 1_765_000_000.0}
+    for name, rows, schema in (
+        ("rewrites", [], REWRITE_SCHEMA),
+        ("candidates", [row | trial, row | bad], REWRITE_SCHEMA),
+        (
+            "suspensions",
+            [suspended | {"target": "play dragons", "times": 2}, suspended | {"target": "play it", "times": 1}],
+            SUSPENSION_SCHEMA,
+        ),
+    ):
+        pq.write_table(pa.Table.from_pylist(rows, schema), out / f"{name}.parquet")
+    manifest = asdict(Bundle.read(bundle, bundle).manifest)
+    write_manifest(out, **{name: manifest[name] for name in ("created", "parameters", "log", "span", "counts")})
+
+    told = " ".join(run("show", out, "--source", said).stdout.split())
+    assert "→ Play Imagine [/]Dragons! on trial; 62% chance of being better" in told
+    assert "→ play dragons off: turned bad while it was live, not long ago; 20% chance of being better" in told
+    assert "better suspended until 2025-12-06: turned bad 2 times while it was live" in told
+    assert "→ play it off: suspended until 2025-12-06: turned bad 1 time while it was live" in told
+    assert "▶ play imagine dragons" in told  # the way of what is on trial
+    assert [each["times"] for each in run_json("show", out, "--source", said)["suspensions"]] == [2, 1]
 
 
 def test_a_persons_word_beats_the_learners(log: Path, tmp_path: Path) -> None:
