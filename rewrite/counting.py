@@ -29,8 +29,9 @@ from rewrite.execution import MICRO, Execution
 from rewrite.refining import REFINED_SCHEMA, Refiner
 
 #: An interpretation is too coarse for a state where its texts' success rates differ so many times more than chance lets
-#: them, or where a smaller share of its texts goes on, mostly, to where most of its turns go on.
-MOST_SPREAD, LEAST_AGREEMENT = 3.0, 0.6
+#: them and have so large a standard deviation, or where a smaller share of its texts goes on, mostly, to where most of
+#: its turns go on.
+MOST_SPREAD, MOST_DEVIATION, LEAST_AGREEMENT = 3.0, 0.2, 0.6
 
 _SUMS = ("success", "ended_well", "moved_on")
 #: One name for a text and its rewrite; no canonical text holds a bar.
@@ -111,11 +112,11 @@ def texts(gate: GateConfig) -> str:
 
 
 def readings(gate: GateConfig) -> str:
-    """How the texts that enough users said were interpreted."""
+    """How the texts that enough users said were interpreted; `judged` is success as it was judged turn by turn."""
     cap = _share(gate.user_cap)
     return f"""
         SELECT own.said AS said, own.state AS state, {_sum(f"own.weight * {cap}")} AS weight,
-               {_sum(f"own.success * {cap} * refined.factor")} AS success
+               {_sum(f"own.success * {cap} * refined.factor")} AS success, {_sum(f"own.success * {cap}")} AS judged
         FROM own_texts AS own
         JOIN refined_texts AS refined ON refined.name = own.said AND refined.grade = own.grade
         WHERE own.said IN (SELECT said FROM texts WHERE users >= {gate.min_users}) GROUP BY own.said, own.state"""
@@ -136,18 +137,22 @@ def coarse() -> str:
     """Interpretations that hold texts which fare differently, or go on to different places: they are no states.
 
     That is what an intent without its slots does, or one for all that was not understood. Faring is compared by the
-    spread of success rates over what chance makes of it, going on by the commonest next state of each text.
+    spread of success rates: its ratio to what chance makes of it, and the variance that is left beyond chance
+    (DerSimonian & Laird, "Meta-analysis in clinical trials", 1986, eq. 8); going on, by each text's commonest next
+    state.
     """
     return f"""
         SELECT state FROM (
-            SELECT reading.state AS state, count(*) AS texts,
-                   sum(reading.success * 1.0 * reading.success / reading.weight) AS between_,
-                   sum(reading.success) * 1.0 * sum(reading.success) / sum(reading.weight) AS within_,
-                   sum(reading.success) * 1.0 / sum(reading.weight) AS rate
-            FROM readings AS reading WHERE reading.state <> reading.said AND reading.weight > 0 GROUP BY reading.state
-        ) AS spread
-        WHERE texts > 1 AND (between_ - within_) / {MICRO} / (texts - 1)
-              > {MOST_SPREAD} * greatest(rate * (1 - rate), 0.01)
+            SELECT state, texts, rate, (squares - judged * rate) / {MICRO} AS spread,
+                   (weight - weights / weight) / {MICRO} AS others
+            FROM (SELECT state, count(*) AS texts, sum(weight) * 1.0 AS weight, sum(judged) * 1.0 AS judged,
+                         sum(judged) * 1.0 / sum(weight) AS rate, sum(judged * 1.0 * judged / weight) AS squares,
+                         sum(weight * 1.0 * weight) AS weights
+                  FROM readings WHERE state <> said AND weight > 0 GROUP BY state) AS added
+        ) AS known
+        WHERE texts > 1 AND others > 0
+          AND spread > {MOST_SPREAD} * (texts - 1) * greatest(rate * (1 - rate), 0.01)
+          AND spread - (texts - 1) * rate * (1 - rate) > {MOST_DEVIATION} * {MOST_DEVIATION} * others
         UNION
         SELECT apart.state AS state
         FROM (SELECT said, state, next_state FROM (

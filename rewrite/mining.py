@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +16,7 @@ from markov import Reformulation
 from rewrite.config import GateConfig
 from rewrite.decision import rewrite_id
 from rewrite.execution import MICRO
-from rewrite.gate import Evidence, GateReason, Standing, Verdict, judge, settled
+from rewrite.gate import LIVE_TURNS, Evidence, GateReason, Standing, Verdict, judge, settled
 from rewrite.graph import Graph, Kind, Node, Tables, said
 from rewrite.guards import strays, table_guard
 from rewrite.posterior import Beta
@@ -40,7 +40,17 @@ SAME_MEANING = 0.9
 #: component grow with the square of its size, and where one user is enough a log has one that holds a third of it.
 LARGE_COMPONENT = 5_000
 
+#: What was known of a request when its rewrite was turned on counts as so many turns, at most, while it is live.
+REMEMBERED = 10.0
+
 Pair = tuple[str, str]
+
+
+class Alone(NamedTuple):
+    """What an earlier bundle knew of a request left alone: success, and as how many turns that counts."""
+
+    success: float
+    turns: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +90,26 @@ class Proposal:
     score: float
     states: tuple[Reformulation, ...]  # that stand for the target, the one with the highest score first
 
+    @property
+    def pair(self) -> Pair:
+        """Source and target."""
+        return self.source, self.target
+
 
 def judge_all(
-    graph: Graph, tables: Tables, priors: Beta, gate: GateConfig, live: Collection[Pair] = ()
+    graph: Graph, tables: Tables, priors: Beta, gate: GateConfig, live: Mapping[Pair, Alone] | None = None
 ) -> list[Candidate]:
     """Every reformulation with its verdict, in order of source and score.
 
     `priors` are of the texts of `tables`, in their order. `live` are the pairs that are on: where a source's target and
     a live one mean the same, the live one stays the target. Of sources in a component of more than LARGE_COMPONENT
     states, only those that could be kept.
+
+    A request that is rewritten is hardly left alone any more, and what was known of it ages. It does not become less
+    true by that: where the rewrite has a record, what was known is remembered (REMEMBERED), for new turns to speak
+    against.
     """
+    live = live or {}
     served = {(row["said"], row["rewrite"]): row for row in tables.served.to_pylist()}
     rows = _text_rows(graph, tables, priors, live)
     sources = _searched(graph, rows, {source for source, _ in [*served, *live]}, gate)
@@ -97,7 +117,7 @@ def judge_all(
         sources, k=STATES_TRIED, min_users=gate.min_users, targets=lambda state: graph.text_of(_node(state)) in rows
     )
     proposals = list(proposed(graph, found, live))
-    evidence = [_evidence(each, graph, rows, served) for each in proposals]
+    evidence = [_remembering(live.get(each.pair), _evidence(each, graph, rows, served)) for each in proposals]
     judged = zip(proposals, evidence, judge(evidence, gate), strict=True)
     return [_candidate(graph, *each) for each in judged]
 
@@ -233,6 +253,13 @@ def _evidence(
         target_prior=j["prior"],
         target_prior_turns=j["prior_turns"],
     )
+
+
+def _remembering(before: Alone | None, evidence: Evidence) -> Evidence:
+    """The evidence, with what was known of the source before in place of what its like lead one to expect."""
+    if before is None or evidence.served_turns < LIVE_TURNS or before.turns <= evidence.source_prior_turns:
+        return evidence
+    return replace(evidence, source_prior=before.success, source_prior_turns=min(before.turns, REMEMBERED))
 
 
 def _ended_there(proposal: Proposal, graph: Graph, target: Mapping[str, Any]) -> float:

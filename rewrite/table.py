@@ -13,7 +13,7 @@ in
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,7 +24,7 @@ from rewrite.bundle import Bundle
 from rewrite.config import GateConfig
 from rewrite.discoveries import keep_on
 from rewrite.gate import LIVE_TURNS, GateReason, Standing
-from rewrite.mining import Candidate, Pair
+from rewrite.mining import Alone, Candidate, Pair
 
 DAY_S = 86_400.0
 #: Verdicts of pairs that may yet turn out to be better.
@@ -68,7 +68,7 @@ SUSPENSION_SCHEMA = pa.schema(
 class Standings:
     """What an earlier bundle did: the pairs that were on, and those suspended."""
 
-    on: frozenset[Pair] = frozenset()
+    on: Mapping[Pair, Alone] = field(default_factory=dict)
     suspended: Mapping[Pair, Suspension] = field(default_factory=dict)
 
     @classmethod
@@ -76,7 +76,10 @@ class Standings:
         """Read from a bundle; nothing where there is none."""
         if earlier is None:
             return cls()
-        on = frozenset((row["source"], row["target"]) for row in earlier.rewrites())
+        on = {
+            (row["source"], row["target"]): Alone(row["alone"], row["source_turns"] + row["source_prior_turns"])
+            for row in earlier.rewrites()
+        }
         suspended = [Suspension(**row) for row in earlier.rewrites("suspensions")]
         return cls(on, {each.pair: each for each in suspended})
 
@@ -137,7 +140,7 @@ def _chances(judged: Sequence[Candidate]) -> NDArray[np.float64]:
     return np.array([each.verdict.chance for each in judged], np.float64)
 
 
-def _held(judged: list[Candidate], on: frozenset[Pair], gate: GateConfig) -> tuple[list[Candidate], list[Pair]]:
+def _held(judged: list[Candidate], on: Collection[Pair], gate: GateConfig) -> tuple[list[Candidate], list[Pair]]:
     """Rule 2: the pairs with their standing, and those that were on and turned bad."""
     chance = _chances(judged)
     new = np.array([each.verdict.standing is Standing.ON for each in judged], np.bool_)
@@ -162,7 +165,7 @@ def _turned_bad(each: Candidate, gate: GateConfig) -> bool:
     return spoke and each.verdict.reason not in _SHUT
 
 
-def _one_each(judged: list[Candidate], on: frozenset[Pair]) -> list[Candidate]:
+def _one_each(judged: list[Candidate], on: Collection[Pair]) -> list[Candidate]:
     """Rule 3."""
     chosen: dict[str, Candidate] = {}
     for each in judged:
@@ -178,7 +181,7 @@ def _one_each(judged: list[Candidate], on: frozenset[Pair]) -> list[Candidate]:
     ]
 
 
-def _beats(each: Candidate, other: Candidate, on: frozenset[Pair]) -> bool:
+def _beats(each: Candidate, other: Candidate, on: Collection[Pair]) -> bool:
     """Whether a pair, less by the chain's score than `other`, takes its place all the same."""
     if each.pair in on:
         return not other.verdict.rewritten_lower > each.verdict.rewritten

@@ -180,7 +180,7 @@ def test_a_turn_that_was_seldom_left_alone_stands_for_many(tmp_path: Path):
     (row,) = [row for row in RewriteEngine.load(tmp_path / "b").bundle.rewrites("candidates") if row["source"] == MAJ]
     assert row["source_success"] / row["source_turns"] > 0.6  # 8 of 32 by number, 80 of 104 by what they stand for
     assert row["source_turns"] < 15  # but they are no more evidence than so many turns (Kish's effective size)
-    assert row["standing"] == "off"
+    assert row["standing"] != "on"
 
 
 def test_what_a_stale_source_means_now_is_learned_soon(tmp_path: Path):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from rewrite import mining
@@ -10,7 +13,7 @@ from rewrite.config import ChainConfig, GateConfig
 from rewrite.decision import rewrite_id
 from rewrite.gate import GateReason
 from rewrite.graph import Graph, Tables, graph_of
-from rewrite.mining import REWRITE_SCHEMA, Candidate, judge_all, records
+from rewrite.mining import REWRITE_SCHEMA, Alone, Candidate, judge_all, records
 from rewrite.posterior import Beta
 from tests.counts import hops, interpreted, meanings, served, tables, texts
 
@@ -34,7 +37,8 @@ def jeffreys(counted: Tables) -> Beta:
 
 
 def judged(counted: Tables, gate: GateConfig = GATE, live: tuple[tuple[str, str], ...] = ()) -> list[Candidate]:
-    return judge_all(graph(counted), counted, jeffreys(counted), gate, live)
+    known = dict.fromkeys(live, Alone(0.05, 20.0))
+    return judge_all(graph(counted), counted, jeffreys(counted), gate, known)
 
 
 def kept(candidates: list[Candidate]) -> list[tuple[str, str]]:
@@ -116,7 +120,7 @@ def test_two_texts_that_nlu_takes_in_the_same_way_are_one_target():
     (candidate,) = judge_all(found, together, jeffreys(together), GATE)
     assert candidate.pair == ("maj", "put imagine on")  # the wording that surely works best
     assert candidate.verdict.kept
-    (candidate,) = judge_all(found, together, jeffreys(together), GATE, [("maj", "play imagine")])
+    (candidate,) = judge_all(found, together, jeffreys(together), GATE, {("maj", "play imagine"): Alone(0.05, 20.0)})
     assert candidate.pair == ("maj", "play imagine")  # what is on is not exchanged for its like
 
 
@@ -153,6 +157,23 @@ def test_its_own_record_is_what_counts():
     (candidate,) = judged(counted, live=(("play maj", "play imagine dragons"),))
     assert candidate.verdict.reason is GateReason.FAILED_LIVE
     assert candidate.verdict.rewritten < 0.45  # 6 of 30, and what is left of an estimate of 85 %
+
+
+def test_what_was_known_of_a_live_request_is_remembered():
+    # Nine half-lives on, a tenth of a turn left alone is left of what turned it on; its record is as good as ever.
+    pair = ("play maj", "play imagine dragons")
+    counted = tables(
+        texts(play_maj=(0.1, 0, 0, 0.1), play_imagine_dragons=(60, 57, 57)), hops((*pair, 0.1)),
+        live=served({pair: (40, 38, 38)}),
+    )  # fmt: skip
+    gate = GateConfig(min_users=1)
+    counted = replace(counted, texts=counted.texts.set_column(1, "users", pa.array([60, 16])))
+    (forgotten,) = judge_all(graph(counted), counted, jeffreys(counted), gate)
+    (remembered,) = judge_all(graph(counted), counted, jeffreys(counted), gate, {pair: Alone(0.05, 30.0)})
+    assert forgotten.evidence.source_prior_turns == 1.0
+    assert (remembered.evidence.source_prior, remembered.evidence.source_prior_turns) == (0.05, 10.0)
+    assert remembered.verdict.chance > 0.99 > forgotten.verdict.chance
+    assert remembered.verdict.alone == pytest.approx(0.5 / 10.1)
 
 
 def test_in_a_large_component_only_what_could_be_kept_is_searched(monkeypatch: pytest.MonkeyPatch):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rewrite.config import GateConfig
 from rewrite.gate import Evidence, GateReason, Standing, Verdict
-from rewrite.mining import Candidate
+from rewrite.mining import Alone, Candidate
 from rewrite.table import DAY_S, Standings, Suspension, Table, decide
 
 GATE = GateConfig()
@@ -39,7 +39,7 @@ def pairs(table: Table) -> list[tuple[str, str]]:
 
 
 def before(*on: tuple[str, str], suspended: tuple[Suspension, ...] = ()) -> Standings:
-    return Standings(frozenset(on), {each.pair: each for each in suspended})
+    return Standings(dict.fromkeys(on, Alone(0.05, 20.0)), {each.pair: each for each in suspended})
 
 
 def test_one_sure_pair_is_on():
@@ -95,7 +95,7 @@ def test_a_rewrite_that_turned_bad_is_suspended_and_longer_each_time():
 
     later = decide([sure], before(suspended=tuple(first.suspensions)), GATE, NOW + 30 * DAY_S)
     assert pairs(later) == [pair]
-    again = decide([bad], Standings(frozenset([pair]), {pair: later.suspensions[0]}), GATE, NOW + 40 * DAY_S)
+    again = decide([bad], before(pair, suspended=(later.suspensions[0],)), GATE, NOW + 40 * DAY_S)
     assert again.suspensions == [Suspension(*pair, NOW + 40 * DAY_S, NOW + 100 * DAY_S, 2)]
     forgotten = decide([sure], before(suspended=tuple(first.suspensions)), GATE, NOW + 61 * DAY_S)
     assert forgotten.suspensions == []
@@ -146,7 +146,7 @@ chances = st.lists(
 @given(chances, st.sets(st.tuples(st.sampled_from("abcdef"), st.sampled_from("uvwxyz"))))
 def test_laws_of_every_table(rows: list[tuple[str, str, float]], on: set[tuple[str, str]]):
     judged = [candidate(*row) for row in sorted(rows)]
-    table = decide(judged, Standings(frozenset(on)), GATE, NOW)
+    table = decide(judged, before(*on), GATE, NOW)
     assert [each.pair for each in table.candidates] == [each.pair for each in judged]
     sources = [each.source for each in table.rewrites]
     assert len(sources) == len(set(sources))
