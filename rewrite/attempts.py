@@ -41,6 +41,9 @@ ATTEMPT_SCHEMA = pa.schema(
 #: light of what their text does otherwise (`rewrite.refining`).
 GRADES = np.array([0.02, 0.1, 0.3, 0.6, 0.8, 0.88, 0.94])
 
+#: How an interpretation without slots ends (`dialogue.table.interpretation_key`).
+WITHOUT_SLOTS = ",{}]"
+
 #: A turn stands for at most so many: a chance below one in this is not worth the noise that its weight would bring.
 MOST_REPRESENTED = 50.0
 
@@ -88,11 +91,13 @@ class AttemptFinder:
 
 
 def states_of(dialogue: pa.RecordBatch) -> pa.Array:
-    """The state of each turn: the interpretation that was acted on; what was said where there is none, or where the
-    turn was rewritten, since the interpretation is then that of other words.
+    """The state of each turn: the interpretation that was acted on; what was said where there is none, or none with
+    slots, since chat and open questions are all alike without; or where the turn was rewritten, since the
+    interpretation is then that of other words.
     """
-    own = pc.if_else(pc.is_null(dialogue["rewrite"]), dialogue["interpretation"], pa.scalar(None, pa.string()))
-    return pc.coalesce(own, dialogue["said"])
+    taken = dialogue["interpretation"]
+    telling = pc.and_(pc.is_null(dialogue["rewrite"]), pc.invert(pc.ends_with(taken, WITHOUT_SLOTS)))
+    return pc.coalesce(pc.if_else(telling, taken, pa.scalar(None, pa.string())), dialogue["said"])
 
 
 def _represents(propensity: pa.Array) -> pa.Array:

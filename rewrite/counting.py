@@ -10,6 +10,7 @@ coarse      interpretations that are no states, since they hold texts that fare 
 usual       the interpretation of a text's turns for which the log has none
 said_states which states a text stands for
 own_text_hops, text_hops        steps from a text to the next state, by user and over all users, each capped
+text_steps, meaning_steps       which texts these steps led to, over all users
 own_meanings, meanings          turns of an interpretation that is a state, by user and over all users, each capped
 own_meaning_hops, meaning_hops  steps from such an interpretation to the next state
 by_user_served  what was rewritten to what for a user
@@ -55,6 +56,7 @@ def count_all(tables: Execution, gate: GateConfig) -> Iterator[str]:
         "said_states": said_states(),
         "own_text_hops": own_text_hops(),
         "text_hops": text_hops(gate),
+        "text_steps": text_steps(),
         "graded_meanings": graded_meanings(),
         "own_meanings": own_meanings(),
         "meaning_grades": meaning_grades(gate),
@@ -62,6 +64,7 @@ def count_all(tables: Execution, gate: GateConfig) -> Iterator[str]:
         "meanings": meanings(gate),
         "own_meaning_hops": own_meaning_hops(),
         "meaning_hops": meaning_hops(gate),
+        "meaning_steps": meaning_steps(),
         "by_user_served": by_user_served(),
         "served_grades": served_grades(gate),
         "refined_served": "served_grades",
@@ -199,6 +202,28 @@ def own_text_hops() -> str:
 def text_hops(gate: GateConfig) -> str:
     """The edges of the chain that leave a text: steps that enough users took, each user capped as in `texts`."""
     return _hops("own_text_hops", ("said",), "by_user", gate)
+
+
+def text_steps() -> str:
+    """Which texts the steps that leave a text led to."""
+    return f"""
+        SELECT hop.said AS said, hop.next_state AS next_state, step.next_said AS next_said,
+               CAST(sum(step.link) AS BIGINT) AS weight
+        FROM (SELECT hop.said AS said, {_state("hop", "next_")} AS next_state, hop.next_said AS next_said,
+                     hop.link AS link FROM own_hops AS hop {_usual("hop", "next_")}) AS step
+        JOIN text_hops AS hop ON hop.said = step.said AND hop.next_state = step.next_state
+        GROUP BY hop.said, hop.next_state, step.next_said"""
+
+
+def meaning_steps() -> str:
+    """Which texts the steps that leave an interpretation led to."""
+    return f"""
+        SELECT hop.state AS state, hop.next_state AS next_state, step.next_said AS next_said,
+               CAST(sum(step.link) AS BIGINT) AS weight
+        FROM (SELECT {_state("hop")} AS state, {_state("hop", "next_")} AS next_state, hop.next_said AS next_said,
+                     hop.link AS link FROM own_hops AS hop {_usual("hop")} {_usual("hop", "next_")}) AS step
+        JOIN meaning_hops AS hop ON hop.state = step.state AND hop.next_state = step.next_state
+        GROUP BY hop.state, hop.next_state, step.next_said"""
 
 
 def graded_meanings() -> str:

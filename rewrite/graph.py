@@ -7,8 +7,10 @@ MEANT    an interpretation: all texts that NLU takes in the same way are one sta
 SERVED   a text that was rewritten to another, with what came of it: kept apart from what comes of either text by itself
 
 Sources are looked up by text. A text borrows a little of the rows of its interpretations (P(interpretation | text) of
-each), so that one said rarely goes where others go that mean the same. Success at a MEANT state is credited to the text
-of that interpretation that works best; at a SERVED state, to the text that was served.
+each), so that one said rarely goes where others go that mean the same. Success at a MEANT state is credited to a text
+of that interpretation: of those that users went on to say from the state before, the one that surely works best (an
+interpretation may hold more than one request, "how old is" and "who is"); at a SERVED state, to the text that was
+served.
 
 A *hub* is a state that at least `hub_sources` others lead to, and that for most of them is a minor way on (less than
 `hub_share`): "stop", "yes" or "help" follow everything and rephrase nothing. Steps to it are taken out; like those that
@@ -33,6 +35,10 @@ from rewrite.config import ChainConfig
 from rewrite.execution import MICRO, Execution
 
 Floats = NDArray[np.float64]
+
+#: Of what is said for an interpretation from one state, a text must be so much to be served for it. Where it holds more
+#: than one request, what few went on to say would be served to all.
+OFTEN = 0.3
 
 
 class Kind(IntEnum):
@@ -75,8 +81,10 @@ class Tables:
     texts: pa.Table
     said_states: pa.Table
     text_hops: pa.Table
+    text_steps: pa.Table
     meanings: pa.Table
     meaning_hops: pa.Table
+    meaning_steps: pa.Table
     served: pa.Table
     served_hops: pa.Table
 
@@ -92,8 +100,10 @@ class Tables:
             tables.table(f"SELECT * FROM texts WHERE users >= {min_users} ORDER BY said"),
             tables.table("SELECT * FROM said_states ORDER BY said, weight DESC, state"),
             tables.table("SELECT * FROM text_hops ORDER BY said, next_state"),
+            tables.table("SELECT * FROM text_steps ORDER BY said, next_state, next_said"),
             tables.table("SELECT * FROM meanings ORDER BY state"),
             tables.table("SELECT * FROM meaning_hops ORDER BY state, next_state"),
+            tables.table("SELECT * FROM meaning_steps ORDER BY state, next_state, next_said"),
             tables.table(f"{served} AND said IN (SELECT said FROM texts) ORDER BY said, rewrite"),
             tables.table("SELECT * FROM served_hops ORDER BY said, rewrite, next_state"),
         )
@@ -108,7 +118,8 @@ class Graph:
     borrowed: Floats  # [states] float64, turns that were borrowed from interpretations
     taken: Mapping[str, Mapping[str, Reading]]  # text -> the states that its turns stand for
     meaning: Mapping[str, str]  # text -> the one that most of them stand for: an interpretation, or itself
-    best_text: Mapping[str, str]  # interpretation -> the text of it that works best
+    best_text: Mapping[str, str]  # interpretation -> the text of it that works best, to name it by
+    steps: Mapping[tuple[Node, str], str]  # (state, interpretation that it leads to) -> the text that is said for it
     rewritten: Mapping[str, int]  # text -> to how many rewritten turns alike its own come, in millionths
     hubs: tuple[str, ...] = field(default=())
 
@@ -131,17 +142,23 @@ class Graph:
         left = hopped - again + lost
         return np.asarray(left / np.maximum(left + stayed, 1e-12))
 
-    def text_of(self, node: Node) -> str | None:
-        """The text that success at a state is credited to; None where no text of it is known to enough users."""
-        if node.kind is Kind.SERVED:
-            return node.rewrite
-        return node.key if node.kind is Kind.SAID else self.best_text.get(node.key)
+    def text_of(self, node: Node, before: Node) -> str | None:
+        """The text that success at a state is credited to where one comes to it from the state `before`.
+
+        None where no text that enough users said is said for it.
+        """
+        if node.kind is not Kind.MEANT:
+            return node.rewrite or node.key
+        own = self.steps.get((before, node.key))
+        if own is None and before.kind is Kind.SAID:  # a step that was borrowed
+            own = self.steps.get((node_of(self.meaning.get(before.key, before.key)), node.key))
+        return own
 
     @property
     def spoken(self) -> set[str]:
         """All texts that may be a source or a target."""
-        texts = (self.text_of(node) for node in self.nodes)
-        return {text for text in texts if text is not None}
+        named = {node.rewrite or node.key for node in self.nodes if node.kind is not Kind.MEANT}
+        return named | set(self.steps.values())
 
     @property
     def nodes(self) -> tuple[Node, ...]:
@@ -150,7 +167,7 @@ class Graph:
 
     def label(self, node: Node) -> str:
         """A state in words: a text where there is one."""
-        return self.text_of(node) or node.key
+        return self.best_text.get(node.key, node.key) if node.kind is Kind.MEANT else node.rewrite or node.key
 
 
 def graph_of(tables: Tables, lower: Floats, config: ChainConfig) -> Graph | None:
@@ -169,7 +186,11 @@ def graph_of(tables: Tables, lower: Floats, config: ChainConfig) -> Graph | None
     rows.meant(tables)
     rows.served(tables)
     rows.borrow(tables, config.borrowed_turns)
-    return rows.graph(taken, meaning, _best_texts(texts, meaning, lower, tables.texts["users"].to_numpy()))
+    users = tables.texts["users"].to_numpy()
+    named = _best_texts(texts, meaning, lower, users)
+    works = dict(zip(texts, lower.tolist(), strict=True))
+    steps = _steps(tables.text_steps, meaning, works) | _steps(tables.meaning_steps, meaning, works)
+    return rows.graph(taken, meaning, named, steps)
 
 
 def _readings(said_states: pa.Table, texts: Sequence[str]) -> dict[str, dict[str, Reading]]:
@@ -196,6 +217,21 @@ def _best_texts(
         if node_of(state).kind is Kind.MEANT:
             best.setdefault(state, texts[place])
     return best
+
+
+def _steps(
+    steps: pa.Table, meaning: Mapping[str, str], works: Mapping[str, float]
+) -> dict[tuple[Node, str], str]:
+    """(State, interpretation that it leads to) -> of the texts that are often said for it, the one that works best."""
+    said_for: dict[tuple[Node, str], list[tuple[str, int]]] = {}
+    for source, state, text, weight in zip(*(column.to_pylist() for column in steps.columns), strict=True):
+        if meaning.get(text) == state != text:
+            said_for.setdefault((node_of(source), state), []).append((text, weight))
+    found = {}
+    for way, texts in said_for.items():
+        often = OFTEN * sum(weight for _, weight in texts)
+        found[way] = min((-works[text], -weight, text) for text, weight in texts if weight >= often)[2]
+    return found
 
 
 def _hubs(hops: Sequence[pa.Table], config: ChainConfig) -> frozenset[str]:
@@ -286,6 +322,7 @@ class _Rows:
         taken: Mapping[str, Mapping[str, Reading]],
         meaning: Mapping[str, str],
         best_text: Mapping[str, str],
+        steps: Mapping[tuple[Node, str], str],
     ) -> Graph:
         """All rows as a chain, states in order."""
         nodes = sorted(self.ends)
@@ -301,7 +338,7 @@ class _Rows:
         edges = Edges(source, target, flat[:, 2], turns, users)
         chain = AbsorbingChain.from_counts(Counts(tuple(nodes), edges, figures["success"], failure, *said_by))
         hubs = tuple(sorted(self.hubs))
-        return Graph(chain, figures["gone"], figures["borrowed"], taken, meaning, best_text, self.rewritten, hubs)
+        return Graph(chain, figures["gone"], figures["borrowed"], taken, meaning, best_text, steps, self.rewritten, hubs)
 
     def _end(self, node: Node, row: Mapping[str, Any], share: float) -> None:
         scale = share / MICRO

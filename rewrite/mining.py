@@ -113,10 +113,8 @@ def judge_all(
     served = {(row["said"], row["rewrite"]): row for row in tables.served.to_pylist()}
     rows = _text_rows(graph, tables, priors, live)
     sources = _searched(graph, rows, {source for source, _ in [*served, *live]}, gate)
-    found = graph.chain.reformulations(
-        sources, k=STATES_TRIED, min_users=gate.min_users, targets=lambda state: graph.text_of(_node(state)) in rows
-    )
-    proposals = list(proposed(graph, found, live))
+    found = graph.chain.reformulations(sources, k=STATES_TRIED, min_users=gate.min_users)
+    proposals = [each for each in proposed(graph, found, live) if each.target in rows]
     evidence = [_remembering(live.get(each.pair), _evidence(each, graph, rows, served)) for each in proposals]
     judged = zip(proposals, evidence, judge(evidence, gate), strict=True)
     return [_candidate(graph, *each) for each in judged]
@@ -146,7 +144,7 @@ def proposed(graph: Graph, found: Sequence[Reformulation], live: Collection[Pair
     for each in found:
         source, state = _said(each.source), _node(each.target)
         text = target_of.get(source, {}).get(state.key) if state.kind is not Kind.SERVED else None
-        text = text or graph.text_of(state)
+        text = text or graph.text_of(state, _node(each.route[-2]))
         if text is None or text == source or _same_meaning(graph, source, text):
             continue
         by_source.setdefault(source, {}).setdefault(text, []).append(each)

@@ -50,6 +50,13 @@ def hops(*rows: tuple[str, str, float], source: str = "said") -> pa.Table:
     return pa.table({**columns, "users": turns, "turns": turns, "weight": _micro([row[2] for row in rows])})
 
 
+def steps(*rows: tuple[str, str, str, float], source: str = "said") -> pa.Table:
+    """(from, interpretation, text that was said for it, turns)."""
+    names = (source, "next_state", "next_said")
+    columns = {name: pa.array([row[place] for row in rows], pa.string()) for place, name in enumerate(names)}
+    return pa.table({**columns, "weight": _micro([row[3] for row in rows])})
+
+
 def served_hops(*rows: tuple[str, str, str, float]) -> pa.Table:
     """(said, served, to, turns)."""
     table = hops(*((row[0], row[2], row[3]) for row in rows))
@@ -70,6 +77,8 @@ def tables(
     readings: pa.Table | None = None,
     meant: pa.Table | None = None,
     meaning_hops: pa.Table | None = None,
+    text_steps: pa.Table | None = None,
+    meaning_steps: pa.Table | None = None,
     live: pa.Table | None = None,
     live_hops: pa.Table | None = None,
 ) -> Tables:
@@ -78,8 +87,10 @@ def tables(
         texts=said,
         said_states=readings or interpreted(),
         text_hops=text_hops or hops(),
+        text_steps=text_steps or steps(),
         meanings=meant or meanings({}),
         meaning_hops=meaning_hops or hops(source="state"),
+        meaning_steps=meaning_steps or steps(source="state"),
         served=live or served({}),
         served_hops=live_hops or served_hops(),
     )

@@ -7,7 +7,7 @@ import pytest
 
 from rewrite.config import ChainConfig
 from rewrite.graph import Graph, Kind, Node, Tables, graph_of, said
-from tests.counts import hops, interpreted, meanings, served, served_hops, tables, texts
+from tests.counts import hops, interpreted, meanings, served, served_hops, steps, tables, texts
 
 MAJ, IMAGINE = "play maj", "play imagine dragons"
 COUNTED = texts(play_maj=(20, 1, 1, 16), play_imagine_dragons=(60, 57, 57))
@@ -63,7 +63,7 @@ def test_a_text_that_is_rewritten_is_a_superposition():
     assert found.chain.success(said(MAJ)) == pytest.approx(0.75 * served_well + 0.25 * alone)
     # what comes of the target by itself is not touched by what comes of it in another's place
     assert found.chain.success(said(IMAGINE)) == pytest.approx(0.95)
-    assert found.text_of(node) == IMAGINE
+    assert found.text_of(node, said(MAJ)) == IMAGINE
 
 
 def test_a_rare_text_borrows_from_its_interpretation():
@@ -74,13 +74,14 @@ def test_a_rare_text_borrows_from_its_interpretation():
         readings=interpreted((MAJ, wrong, 20), ("maj please", wrong, 5), (IMAGINE, right, 60)),
         meant=meanings({wrong: (25, 0, 0, 16), right: (60, 57, 57)}),
         meaning_hops=hops((wrong, right, 16), source="state"),
+        meaning_steps=steps((wrong, right, IMAGINE, 16), source="state"),
     )
     found = graph(counted, borrowed_turns=2.0)
     target = Node(Kind.MEANT, right)
     # five turns of its own that lead nowhere, and two that go where those of its interpretation go: 16 of 25
     assert share(found, said("maj please"), target) == pytest.approx(2 * (16 / 25) / 7)
     assert found.borrowed[found.chain.index(said("maj please"))] == pytest.approx(2.0)
-    assert found.text_of(target) == IMAGINE
+    assert found.text_of(target, said("maj please")) == IMAGINE  # as those of its interpretation said
     alone = graph(counted, borrowed_turns=0.0)
     assert said("maj please") not in alone.chain or not alone.chain.success(said("maj please"))
 

@@ -15,7 +15,7 @@ from rewrite.gate import GateReason
 from rewrite.graph import Graph, Tables, graph_of
 from rewrite.mining import REWRITE_SCHEMA, Alone, Candidate, judge_all, records
 from rewrite.posterior import Beta
-from tests.counts import hops, interpreted, meanings, served, tables, texts
+from tests.counts import hops, interpreted, meanings, served, steps, tables, texts
 
 GATE = GateConfig()
 
@@ -114,6 +114,7 @@ def test_two_texts_that_nlu_takes_in_the_same_way_are_one_target():
         hops(("maj", '["music"]', 18)),
         readings=interpreted(("play imagine", '["music"]', 30), ("put imagine on", '["music"]', 60)),
         meant=meanings({'["music"]': (90, 86, 86)}),
+        text_steps=steps(("maj", '["music"]', "play imagine", 9), ("maj", '["music"]', "put imagine on", 9)),
     )
     lower = np.array([0.0, 0.8, 0.9])  # in order of the texts
     found = graph_of(together, lower, ChainConfig())
@@ -122,6 +123,20 @@ def test_two_texts_that_nlu_takes_in_the_same_way_are_one_target():
     assert candidate.verdict.kept
     (candidate,) = judge_all(found, together, jeffreys(together), GATE, {("maj", "play imagine"): Alone(0.05, 20.0)})
     assert candidate.pair == ("maj", "play imagine")  # what is on is not exchanged for its like
+
+
+def test_what_nobody_went_on_to_say_is_not_served_for_what_they_meant():
+    # "who is" and "how old is" are one interpretation; all who failed said "how old is", whatever works better
+    counted = tables(
+        texts(how_old=(20, 0, 0, 18), how_old_is=(30, 26, 26), who_is=(60, 60, 60)),
+        hops(("how old", '["person"]', 18)),
+        readings=interpreted(("how old is", '["person"]', 30), ("who is", '["person"]', 60)),
+        meant=meanings({'["person"]': (90, 86, 86)}),
+        text_steps=steps(("how old", '["person"]', "how old is", 17), ("how old", '["person"]', "who is", 1)),
+    )
+    lower = np.array([0.0, 0.7, 0.95])
+    (candidate,) = judge_all(graph_of(counted, lower, ChainConfig()), counted, jeffreys(counted), GATE)
+    assert candidate.target == "how old is"
 
 
 def meaning_alike(share: float) -> list[Candidate]:
@@ -135,6 +150,7 @@ def meaning_alike(share: float) -> list[Candidate]:
             ("play that", '["play"]', 60),
         ),
         meant=meanings({'["play"]': (60 + 40 * share, 58 + 20, 58 + 20)}),
+        text_steps=steps(("play it", '["play"]', "play that", 16)),
     )  # fmt: skip
     return judged(counted)
 
