@@ -230,7 +230,9 @@ def _steps(
     found = {}
     for way, texts in said_for.items():
         often = OFTEN * sum(weight for _, weight in texts)
-        found[way] = min((-works[text], -weight, text) for text, weight in texts if weight >= often)[2]
+        ranked = sorted((-works[text], -weight, text) for text, weight in texts if weight >= often)
+        if ranked:  # otherwise they scatter: it holds many requests
+            found[way] = ranked[0][2]
     return found
 
 
@@ -338,7 +340,8 @@ class _Rows:
         edges = Edges(source, target, flat[:, 2], turns, users)
         chain = AbsorbingChain.from_counts(Counts(tuple(nodes), edges, figures["success"], failure, *said_by))
         hubs = tuple(sorted(self.hubs))
-        return Graph(chain, figures["gone"], figures["borrowed"], taken, meaning, best_text, steps, self.rewritten, hubs)
+        gone, borrowed = figures["gone"], figures["borrowed"]
+        return Graph(chain, gone, borrowed, taken, meaning, best_text, steps, self.rewritten, hubs)
 
     def _end(self, node: Node, row: Mapping[str, Any], share: float) -> None:
         scale = share / MICRO

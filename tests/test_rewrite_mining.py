@@ -137,6 +137,9 @@ def test_what_nobody_went_on_to_say_is_not_served_for_what_they_meant():
     lower = np.array([0.0, 0.7, 0.95])
     (candidate,) = judge_all(graph_of(counted, lower, ChainConfig()), counted, jeffreys(counted), GATE)
     assert candidate.target == "how old is"
+    scattered = [("how old", '["person"]', f"text {n}", 4.5) for n in range(4)]
+    counted = replace(counted, text_steps=steps(*scattered))
+    assert judge_all(graph_of(counted, lower, ChainConfig()), counted, jeffreys(counted), GATE) == []
 
 
 def meaning_alike(share: float) -> list[Candidate]:
