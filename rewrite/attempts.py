@@ -44,8 +44,9 @@ GRADES = np.array([0.02, 0.1, 0.3, 0.6, 0.8, 0.88, 0.94])
 #: How an interpretation without slots ends (`dialogue.table.interpretation_key`).
 WITHOUT_SLOTS = ",{}]"
 
-#: A turn stands for at most so many: a chance below one in this is not worth the noise that its weight would bring.
-MOST_REPRESENTED = 50.0
+#: A turn stands for at most so many (truncated importance sampling, Ionides 2008): with more, the few turns that are
+#: still left alone would tell of today, but hardly anything would be left of what the many before them told.
+MOST_REPRESENTED = 5.0
 
 
 @dataclass(frozen=True)
@@ -105,6 +106,7 @@ def _represents(propensity: pa.Array) -> pa.Array:
     Thompson 1952); without a propensity, itself.
     """
     chosen = np.asarray(pc.fill_null(propensity, 1.0), np.float64)
+    chosen = np.where(chosen > 0, chosen, 1.0)  # what was done was not impossible
     return pa.array(1.0 / np.clip(chosen, 1.0 / MOST_REPRESENTED, 1.0))
 
 

@@ -146,7 +146,8 @@ def facts_in_words(facts: LogFacts, rejects: Path | str | None) -> list[tuple[st
     boundary = facts.boundary
     below = "" if boundary.share_below is None else f"; {percent(boundary.share_below)} of the silences are shorter"
     before = facts.counted_before
-    known = [("", f"{counted(before, 'turn was', 'turns were')} counted before, and left out")] if before else []
+    left_out = f"{counted(before, 'turn')} left out: no later than what was counted of their users before"
+    known = [("", left_out)] if before else []
     return [
         ("Records", f"{facts.report.records:,} read; {_rejected(facts.report)} bad{where}"),
         *known,

@@ -72,17 +72,22 @@ def learn(
     The bundle is published in one step, in place of an old one. Killed or interrupted, the old one is whole, and the
     same command goes on where it was.
 
-    With --previous, what an earlier bundle counted ages and is added to: give the logs since then. Turns that it
-    counted are found and left out, so that logs may overlap. BUNDLE may be the same in both options.
+    With --previous, what an earlier bundle counted ages and is added to, with its parameters unless --config gives
+    others: give the logs since then. Turns that it counted are found and left out, so that logs may overlap. BUNDLE may
+    be the same in both options.
 
     Example:  [bold]rewrite learn logs/ --out bundle --config learn.toml[/bold]
 
     Example:  [bold]rewrite learn today.jsonl.gz --out bundle --previous bundle[/bold]
     """
+    from rewrite.bundle import Bundle
     from rewrite.config import LearnConfig
     from rewrite.job import learn as learn_log
 
     chosen = LearnConfig.from_file(config) if config else LearnConfig()
+    if previous is not None and config is None:  # as it was learned before, but for what this machine has
+        earlier = LearnConfig.from_parameters(Bundle.open(previous).manifest.parameters)
+        chosen = replace(earlier, resources=chosen.resources)
     chosen = with_log_options(chosen, reject_limit, session_gap)
     chosen = replace(chosen, seed=chosen.seed if seed is None else seed)
     chosen = replace(chosen, gate=replaced(chosen.gate, min_users=min_users))

@@ -52,7 +52,7 @@ class GateConfig:
     suspension_days: float = 30.0  # for which a rewrite that turned bad is not tried again; doubled each time
 
     def __post_init__(self) -> None:
-        _check(self.min_users >= 1, "gate.min_users", self.min_users, "1 or more")
+        _check(1 <= self.min_users <= 10**9, "gate.min_users", self.min_users, "1 or more, to a billion")
         _check(0.1 <= self.user_cap < 1e9, "gate.user_cap", self.user_cap, "a weight from 0.1 to below a billion")
         _check(0.5 <= self.confidence < 1, "gate.confidence", self.confidence, "from 0.5 to below 1")
         keep = self.keep_confidence
@@ -143,6 +143,11 @@ class LearnConfig:
             raise ConfigError(f"the configuration {path} is not readable TOML or JSON: {error}") from error
         if not isinstance(raw, dict):
             raise ConfigError(f"the configuration {path} is not a table of parameters")
+        return _from_mapping(cls, raw, "")
+
+    @classmethod
+    def from_parameters(cls, raw: Mapping[str, Any]) -> LearnConfig:
+        """The configuration that a bundle was learned with, as its manifest has it."""
         return _from_mapping(cls, raw, "")
 
     def as_dict(self) -> dict[str, Any]:

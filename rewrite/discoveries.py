@@ -27,22 +27,17 @@ def expected_false_share(chance: ArrayLike, mask: ArrayLike) -> float:
     return float(np.mean(1 - sound[kept])) if kept.any() else 0.0
 
 
-def keep_on(chance: ArrayLike, new: ArrayLike, live: ArrayLike, rate: float, floor: float) -> Mask:
-    """The table with its standing entries: all of `new`, and of `live` what one budget still allows, [pairs] bool.
+def surest(chance: ArrayLike, able: ArrayLike, rate: float) -> Mask:
+    """Of the pairs in the mask `able`, as many as keep `expected_false_share` within `rate`, the surest first.
 
-    An entry that was on stays on with less evidence than a new one needs, so that the table does not flicker, but the
-    table as a whole stays within its expected false share, `rate`. Of `live`, pairs with chance >= `floor` are added by
-    falling chance (ties: by position) while the share is at most `rate`. Should `new` alone be above it, those with
-    1 - chance <= `rate` are added still, since they bring the share down.
+    [pairs] bool; equal chances by position.
     """
     sound = _checked(chance)
-    kept = _checked_mask("new", new, len(sound)).copy()
-    may = np.flatnonzero(_checked_mask("live", live, len(sound)) & ~kept & (sound >= floor))
+    may = np.flatnonzero(_checked_mask("able", able, len(sound)))
     may = may[np.argsort(-sound[may], kind="stable")]
-    doubt = 1 - sound[may]
-    share = (np.sum(1 - sound[kept]) + np.cumsum(doubt)) / (kept.sum() + np.arange(1, len(may) + 1))
-    within = np.flatnonzero((share <= _checked_rate(rate)) | (doubt <= rate))
-    kept[may[: within[-1] + 1 if len(within) else 0]] = True
+    share = np.cumsum(1 - sound[may]) / np.arange(1, len(may) + 1)  # rises
+    kept = np.zeros(len(sound), np.bool_)
+    kept[may[share <= _checked_rate(rate)]] = True
     return kept
 
 

@@ -68,6 +68,7 @@ class GateReason(StrEnum):
     OTHER_GOAL = "other_goal"  # too few users for words that may as well be another wish
     GUARDED = "guarded"
     FAILED_LIVE = "failed_live"
+    OTHER_CHOSEN = "other_chosen"  # another rewrite was chosen, of the source or of the target itself
     SUSPENDED = "suspended"  # turned bad while it was live, not long ago
 
 
@@ -159,7 +160,9 @@ class Arms:
         served = _sound(column["served_success"], column["served_turns"])
         believed = LIVE_TURNS / (LIVE_TURNS + served[1])
         rewritten, better = _value(alone, needed, column["alike"], believed, served, config.margin)
-        right = 1.0 - _below(needed.scaled(believed).updated(*served), config.rewritten_floor)
+        need = 1.0 - alone.mean  # of what was served, those whom the source does not serve
+        spared = np.clip(served[0] - served[1] * alone.mean * column["alike"], 0.0, served[1] * need)
+        right = 1.0 - _below(needed.scaled(believed).updated(spared, served[1] * need), config.rewritten_floor)
         return cls(alone, rewritten, better, right)
 
 

@@ -15,6 +15,7 @@ from rewrite.attempts import ATTEMPT_SCHEMA, AttemptFinder
 from rewrite.bundle import Bundle
 from rewrite.config import LearnConfig
 from rewrite.counting import count_all
+from rewrite.errors import ConfigError
 from rewrite.execution import MICRO
 from rewrite.facts import LogFacts, Span, Summary, log_facts, summary
 from rewrite.gate import lower_bound
@@ -48,6 +49,11 @@ def learn(
     out = real(out)
     config, progress = config or LearnConfig(), progress or Progress()
     earlier = Bundle.open(previous) if previous is not None else None
+    if earlier is not None and earlier.manifest.parameters["text"] != config.as_dict()["text"]:
+        raise ConfigError(
+            f"{previous} was learned with other wake words or politeness, so that its texts are not those of this"
+            " configuration: give the same [text] as then, or learn from all logs anew without a previous bundle"
+        )
     paths = [logs] if isinstance(logs, str | os.PathLike) else list(logs)
     refuse_foreign(out)
     with disk_space(out), locked(out, "learn"), working_on(out, paths, config, detector, earlier) as run:
@@ -116,7 +122,7 @@ def count(run: Run, config: LearnConfig, progress: Progress, earlier: Bundle | N
     """Stages 5 to 7, the counting: by user, with what an earlier bundle counted, and then over all users with a cap."""
     before = Span.of(earlier)
     with progress.stage("counting") as stage:
-        run.tables.query("last_turns", own_counts.last_turns())
+        run.tables.query("last_seen", own_counts.last_seen())
         reached = float(str(run.tables.one(own_counts.as_of(config.gate.min_users))[0]))
         span = before.reaching(reached)
         for _ in own_counts.count_own(run.tables, config.decay, span.as_of, before.as_of if earlier else None):
@@ -135,6 +141,7 @@ def mine(
         tables = Tables.read(run.tables, gate.min_users)
         weight, success = (tables.texts[name].to_numpy() / MICRO for name in ("weight", "success"))
         graph = graph_of(tables, lower_bound(success, weight, gate.confidence), config.chain)
+        before = before.among(set(tables.texts["said"].to_pylist()))
         judged = judge_all(graph, tables, expected(graph, tables), gate, before.on) if graph else []
         return graph, decide(judged, before, gate, span.as_of)
 

@@ -65,6 +65,7 @@ class Candidate:
     route: tuple[str, ...]
     route_turns: int
     guard: str | None = None
+    known: Alone | None = None  # of the source, when the pair was turned on; None: it never was
 
     @property
     def id(self) -> str:
@@ -243,7 +244,7 @@ def _evidence(
         route_users=proposal.states[0].support_users,
         went_on=(turns + float(graph.borrowed[place])) * went_on,
         share=min(_ended_there(proposal, graph, j) / went_on, 1.0) if went_on else 0.0,
-        alike=alike.success if alike is not None and proposal.target != proposal.source else 0.0,
+        alike=alike.success if alike is not None else 0.0,
         served_turns=on.get("weight", 0) / MICRO,
         served_success=on.get("success", 0) / MICRO,
         source_prior=u["prior"],
@@ -322,6 +323,8 @@ REWRITE_SCHEMA = pa.schema(
         ("alike", pa.float64()),
         ("served_turns", pa.float64()),
         ("served_success", pa.float64()),
+        ("known_alone", pa.float64()),
+        ("known_turns", pa.float64()),
     ]
 )
 
@@ -347,6 +350,8 @@ def records(candidates: Sequence[Candidate], surface: Mapping[str, str]) -> Iter
             "chain_score": each.score,
             "route": list(each.route),
             "route_turns": each.route_turns,
+            "known_alone": each.known.success if each.known else None,
+            "known_turns": each.known.turns if each.known else 0.0,
             **evidence,
         }
         yield {

@@ -41,8 +41,12 @@ LONGEST_TEXT = 300
 FORGOTTEN = 0.001
 #: What is left of the older counts of a source that turned out to mean something else by now.
 OF_ANOTHER_TIME = 0.1
-#: Clocks may run ahead of most users' by so much, in seconds; whatever lies further ahead counts as no later.
+#: Clocks may run ahead of most users' by so much, in seconds; turns further ahead are left out, until time gets there.
 LEAD_S = 7 * 86_400.0
+#: So many half-lives ahead, at most, a turn weighs more than one of now.
+LEAD_HALF_LIVES = 10
+#: Of all users, the share that must have reached a time for it to be now.
+REACHED = 0.02
 
 _TEXT = f"said <> '' AND length(said) <= {LONGEST_TEXT}"
 _NEXT = f"next_said IS NOT NULL AND length(next_said) <= {LONGEST_TEXT}"
@@ -84,7 +88,8 @@ class Kept:
         columns = ", ".join(f"{_sum(_SUMMED[name])} AS {name}" for name in self.sums)
         return f"""
             SELECT {", ".join(self.keys)}, count(*) AS turns, {columns}, max(timestamp) AS last_seen
-            FROM (SELECT *, {_left(as_of, half_life)} AS d FROM attempts WHERE {self.where}) AS aged
+            FROM (SELECT *, {_left(as_of, half_life)} AS d FROM attempts
+                  WHERE {self.where} AND timestamp <= {as_of + LEAD_S!r}) AS aged
             GROUP BY {", ".join(self.keys)} HAVING {_sum(_SUMMED[self.least])} >= {_forgotten()}"""
 
     def merged(self, earlier_as_of: float, as_of: float, decay: DecayConfig) -> str:
@@ -92,6 +97,8 @@ class Kept:
         half_life = decay.live_half_life_days if self.live else decay.half_life_days
         left = _factor(as_of - earlier_as_of, half_life)
         kept = f"CASE WHEN said IN (SELECT said FROM stale) THEN {left * OF_ANOTHER_TIME!r} ELSE {left!r} END"
+        if self.live:
+            kept = f"{left!r}"  # the record of what turned bad
         columns = ", ".join(f"{_sum(f'{name} * kept')} AS {name}" for name in self.sums)
         keys = ", ".join(self.keys)
         return f"""
@@ -160,35 +167,37 @@ def no_watermarks(tables: Execution) -> None:
     tables.write(f"old_{WATERMARKS}", iter([]), WATERMARK_SCHEMA)
 
 
-def last_turns() -> str:
-    """The last turn of each user, of this log and before."""
+def last_seen() -> str:
+    """When each user said something last, in this log or before, however wrong their clocks are."""
     return """
-        SELECT known.user_id AS user_id, latest.last_seen AS last_seen, max(known.last_turn) AS last_turn
-        FROM (SELECT user_id, timestamp AS last_seen, turn_id AS last_turn FROM ordered
-              UNION ALL SELECT user_id, last_seen, last_turn FROM old_watermarks) AS known
-        JOIN (SELECT user_id, max(last_seen) AS last_seen
-              FROM (SELECT user_id, timestamp AS last_seen FROM ordered
-                    UNION ALL SELECT user_id, last_seen FROM old_watermarks) AS seen GROUP BY user_id) AS latest
-          ON latest.user_id = known.user_id AND latest.last_seen = known.last_seen
-        GROUP BY known.user_id, latest.last_seen"""
+        SELECT user_id, max(last_seen) AS last_seen
+        FROM (SELECT user_id, timestamp AS last_seen FROM ordered
+              UNION ALL SELECT user_id, last_seen FROM old_watermarks) AS seen GROUP BY user_id"""
 
 
-def as_of(users: int) -> str:
-    """The time that the log has reached: the last turn of the user with the `users`-latest one.
+def as_of(min_users: int) -> str:
+    """The time that the log has reached: that which `min_users` users and REACHED of all have reached.
 
-    So no single clock that runs ahead takes all weight from everybody else's turns.
+    So no few clocks that run ahead take all weight from everybody else's turns.
     """
     return f"""
         SELECT coalesce(min(last_seen), 0.0) FROM (
-            SELECT last_seen FROM last_turns ORDER BY last_seen DESC NULLS LAST, user_id LIMIT {users}) AS latest"""
+            SELECT last_seen, row_number() OVER (ORDER BY last_seen DESC NULLS LAST, user_id NULLS LAST) AS place,
+                   count(*) OVER () AS users
+            FROM last_seen) AS ranked WHERE place <= greatest({min_users}, users * {REACHED})"""
 
 
 def watermarks(as_of: float) -> str:
-    """`last_turns`, a clock that runs far ahead set back: it must not shut its user's later turns out."""
-    most = as_of + LEAD_S
+    """The last turn of each user that was counted, in this log or before."""
+    known = f"""
+        SELECT user_id, timestamp AS last_seen, turn_id AS last_turn FROM ordered WHERE timestamp <= {as_of + LEAD_S!r}
+        UNION ALL SELECT user_id, last_seen, last_turn FROM old_watermarks"""
     return f"""
-        SELECT user_id, least(last_seen, {most!r}) AS last_seen,
-               CASE WHEN last_seen > {most!r} THEN '' ELSE last_turn END AS last_turn FROM last_turns"""
+        SELECT known.user_id AS user_id, latest.last_seen AS last_seen, max(known.last_turn) AS last_turn
+        FROM ({known}) AS known
+        JOIN (SELECT user_id, max(last_seen) AS last_seen FROM ({known}) AS seen GROUP BY user_id) AS latest
+          ON latest.user_id = known.user_id AND latest.last_seen = known.last_seen
+        GROUP BY known.user_id, latest.last_seen"""
 
 
 def count_own(tables: Execution, decay: DecayConfig, as_of: float, earlier_as_of: float | None) -> Iterator[str]:
@@ -208,8 +217,8 @@ def _left(as_of: float, half_life_days: float | None) -> str:
     """What age leaves of a turn, as SQL; 1 for ever where there is no half-life."""
     if half_life_days is None:
         return "CAST(1.0 AS DOUBLE)"
-    age = f"({as_of!r} - least(timestamp, {as_of + LEAD_S!r}))"
-    return f"pow(CAST(2.0 AS DOUBLE), -{age} / {half_life_days * 86_400.0!r})"
+    half_life = half_life_days * 86_400.0
+    return f"pow(CAST(2.0 AS DOUBLE), least((timestamp - {as_of!r}) / {half_life!r}, {LEAD_HALF_LIVES}))"
 
 
 def _factor(seconds: float, half_life_days: float | None) -> float:

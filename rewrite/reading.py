@@ -66,9 +66,7 @@ def read_turns(
 
 def _turned_bad(earlier: Bundle) -> Iterator[str]:
     """The sources of rewrites that were found to have turned bad when the earlier bundle was made."""
-    for row in earlier.rewrites("suspensions"):
-        if row["since"] == earlier.manifest.span["as_of"]:
-            yield row["source"]
+    return (row["source"] for row in earlier.rewrites("suspensions") if row["fresh"])
 
 
 def _told(batches: Iterable[pa.RecordBatch], tell: Any) -> Iterator[pa.RecordBatch]:

@@ -8,7 +8,9 @@ is evidence. So the turns of each text are read anew, with the success rate of t
 
 g being grades of evidence with the weight w_g and the mean probability p_g, and b the success rate of all turns. The
 second is the M step and the first the E step of expectation maximisation (Dempster, Laird & Rubin 1977) for one rate
-seen through known likelihood ratios. One turn as likely to succeed as any other is added, so that a rate never runs to
+seen through known likelihood ratios. That b stands for the success rate of the logs on which the evidence was weighed
+is a departure: in a log that fails more often, silence is taken for success more readily, which errs towards leaving
+requests alone. One turn as likely to succeed as any other is added, so that a rate never runs to
 0 or 1 on little evidence. It is done on sums, so that nothing but sums is kept from log to log.
 """
 
@@ -19,6 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+
+from rewrite.execution import MICRO
 
 Floats = NDArray[np.float64]
 
@@ -40,7 +44,7 @@ _EDGE = 1e-6
 
 @dataclass(frozen=True)
 class Refiner:
-    """Maps graded evidence (name, grade, weight, success, ended_well; whole names) to factors (REFINED_SCHEMA).
+    """Maps graded evidence (name, grade, weight, success; whole names) to factors (REFINED_SCHEMA).
 
     `base` is the success rate of all turns.
     """
@@ -57,13 +61,13 @@ class Refiner:
 def refine(text: NDArray[np.int64], weight: Floats, success: Floats, base: float) -> Floats:
     """Factors of the successes, [grades] float64, for rows of texts numbered from 0 by `text`, [grades] int64.
 
-    `weight` and `success` are [grades] float64, in any one unit; `base` is a share.
+    `weight` and `success` are [grades] float64, in millionths of turns; `base` is a share.
     """
     p = np.clip(np.divide(success, weight, out=np.full(len(weight), base), where=weight > 0), _EDGE, 1 - _EDGE)
     ratio = _odds(p) / _odds(np.clip(base, _EDGE, 1 - _EDGE))
     count = int(text.max(initial=-1)) + 1
     turns, went = np.bincount(text, weight, count), np.bincount(text, success, count)
-    added = ADDED_TURNS * 1e6
+    added = ADDED_TURNS * MICRO
     rate = (went + added * base) / (turns + added)
     read = p
     for _ in range(ITERATIONS):

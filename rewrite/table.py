@@ -1,11 +1,9 @@
 """From judged pairs to the table: many tests at once, what was on before, what is tried, what is suspended.
 
-1. Of all pairs that the gate keeps, the surest are *new*, as far as the expected share of false discoveries in the
-table
+1. Of all pairs that the gate keeps, the surest are *new*, as far as the expected share of false discoveries among them
    stays within bounds (`rewrite.discoveries`).
-2. Pairs that were on stay on down to `keep_confidence`, the surest first, as long as the expected share of false ones
-in
-   the table stays within bounds. Those that fall below after their own record spoke are suspended.
+2. Pairs that were on stay on down to `keep_confidence`. One that falls below after its own record spoke is suspended,
+   be it that it was on until now, or that it had fallen back to trial.
 3. A source has one rewrite: the one that was on, unless a new one surely beats it; and none to a text that is itself
    rewritten.
 4. What is likelier better than not, but not surely, is on trial where its source has no rewrite.
@@ -14,7 +12,7 @@ in
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +20,7 @@ from numpy.typing import NDArray
 
 from rewrite.bundle import Bundle
 from rewrite.config import GateConfig
-from rewrite.discoveries import keep_on
+from rewrite.discoveries import surest
 from rewrite.gate import LIVE_TURNS, GateReason, Standing
 from rewrite.mining import Alone, Candidate, Pair
 
@@ -42,6 +40,7 @@ class Suspension:
     since: float
     until: float
     times: int  # how often it turned bad by now; each time doubles the length
+    fresh: bool = True  # found by this very learning: the next one forgets what the source meant before
 
     @property
     def pair(self) -> Pair:
@@ -60,15 +59,17 @@ SUSPENSION_SCHEMA = pa.schema(
         ("since", pa.float64()),
         ("until", pa.float64()),
         ("times", pa.int64()),
+        ("fresh", pa.bool_()),
     ]
 )
 
 
 @dataclass(frozen=True)
 class Standings:
-    """What an earlier bundle did: the pairs that were on, and those suspended."""
+    """What an earlier bundle did: the pairs that were on, those that had been and fell back, and those suspended."""
 
     on: Mapping[Pair, Alone] = field(default_factory=dict)
+    fallen: Mapping[Pair, Alone] = field(default_factory=dict)
     suspended: Mapping[Pair, Suspension] = field(default_factory=dict)
 
     @classmethod
@@ -76,12 +77,18 @@ class Standings:
         """Read from a bundle; nothing where there is none."""
         if earlier is None:
             return cls()
-        on = {
-            (row["source"], row["target"]): Alone(row["alone"], row["source_turns"] + row["source_prior_turns"])
-            for row in earlier.rewrites()
-        }
+        known: dict[bool, dict[Pair, Alone]] = {True: {}, False: {}}
+        for row in earlier.rewrites("candidates"):
+            if row["known_turns"] > 0:
+                pair, alone = (row["source"], row["target"]), Alone(row["known_alone"], row["known_turns"])
+                known[row["standing"] == Standing.ON][pair] = alone
         suspended = [Suspension(**row) for row in earlier.rewrites("suspensions")]
-        return cls(on, {each.pair: each for each in suspended})
+        return cls(known[True], known[False], {each.pair: each for each in suspended})
+
+    def among(self, texts: Collection[str]) -> Standings:
+        """Without suspensions of texts that fewer users said than it takes by now."""
+        kept = {pair: each for pair, each in self.suspended.items() if pair[0] in texts and pair[1] in texts}
+        return replace(self, suspended=kept)
 
 
 @dataclass(frozen=True)
@@ -106,10 +113,11 @@ def decide(candidates: Sequence[Candidate], before: Standings, gate: GateConfig,
     """The table at `as_of` (seconds since the epoch) by the four rules at the head of this file."""
     judged = [_suspended(each, before.suspended, as_of) for each in candidates]
     judged = _without_chance_finds(judged, gate)
-    judged, turned_bad = _held(judged, before.on, gate)
+    judged, turned_bad = _held(judged, before, gate)
     judged = _one_each(judged, before.on)
-    judged = _on_trial(judged, gate)
-    old = {pair: each for pair, each in before.suspended.items() if not each.forgotten_at(as_of)}
+    judged = [_known(each, before) for each in _on_trial(judged, gate)]
+    told = before.suspended.items()
+    old = {pair: replace(each, fresh=False) for pair, each in told if not each.forgotten_at(as_of)}
     for pair in turned_bad:
         times = old[pair].times + 1 if pair in old else 1
         until = as_of + gate.suspension_days * DAY_S * 2.0 ** (times - 1)
@@ -127,7 +135,7 @@ def _suspended(each: Candidate, suspended: Mapping[Pair, Suspension], as_of: flo
 def _without_chance_finds(judged: list[Candidate], gate: GateConfig) -> list[Candidate]:
     """Rule 1: what is kept is on, but for the least sure where the table would hold too many chance finds."""
     chance, kept = _chances(judged), np.array([each.verdict.kept for each in judged], np.bool_)
-    real = keep_on(chance, np.zeros(len(judged), np.bool_), kept, gate.false_discoveries, 0.0)
+    real = surest(chance, kept, gate.false_discoveries)
     return [
         each if not each.verdict.kept
         else each.standing_at(Standing.ON) if on
@@ -140,19 +148,15 @@ def _chances(judged: Sequence[Candidate]) -> NDArray[np.float64]:
     return np.array([each.verdict.chance for each in judged], np.float64)
 
 
-def _held(judged: list[Candidate], on: Collection[Pair], gate: GateConfig) -> tuple[list[Candidate], list[Pair]]:
-    """Rule 2: the pairs with their standing, and those that were on and turned bad."""
-    chance = _chances(judged)
-    new = np.array([each.verdict.standing is Standing.ON for each in judged], np.bool_)
-    able = np.array(
-        [each.pair in on and each.guard is None and each.verdict.reason not in _SHUT for each in judged], np.bool_
-    )
-    kept = keep_on(chance, new, able, gate.false_discoveries, gate.keep_confidence)
+def _held(judged: list[Candidate], before: Standings, gate: GateConfig) -> tuple[list[Candidate], list[Pair]]:
+    """Rule 2: the pairs with their standing, and those that turned bad."""
     result, bad = [], []
-    for each, stays, was_new in zip(judged, kept.tolist(), new.tolist(), strict=True):
-        if stays and not was_new:
+    for each in judged:
+        able = each.guard is None and each.verdict.reason not in _SHUT
+        doubtful = each.verdict.standing is Standing.OFF and able
+        if doubtful and each.pair in before.on and each.verdict.chance >= gate.keep_confidence:
             each = each.standing_at(Standing.ON, GateReason.HELD)
-        elif not stays and each.pair in on and _turned_bad(each, gate):
+        elif doubtful and (each.pair in before.on or each.pair in before.fallen) and _turned_bad(each, gate):
             each = each.standing_at(Standing.OFF, GateReason.FAILED_LIVE)
             bad.append(each.pair)
         result.append(each)
@@ -160,25 +164,41 @@ def _held(judged: list[Candidate], on: Collection[Pair], gate: GateConfig) -> tu
 
 
 def _turned_bad(each: Candidate, gate: GateConfig) -> bool:
-    """Whether it is its own record that speaks against a pair, not a lack of users, or a source that works by now."""
-    spoke = each.evidence.served_turns >= LIVE_TURNS and each.verdict.chance < gate.keep_confidence
-    return spoke and each.verdict.reason not in _SHUT
+    """Whether it is its own record that speaks against a pair."""
+    return each.evidence.served_turns >= LIVE_TURNS and each.verdict.chance < gate.keep_confidence
+
+
+def _known(each: Candidate, before: Standings) -> Candidate:
+    """The pair with what was known of its source when it was turned on: as it was then, for as long as it matters."""
+    if each.verdict.standing is Standing.OFF:
+        return each
+    known = before.on.get(each.pair) or before.fallen.get(each.pair)
+    if known is None and each.verdict.standing is Standing.ON:
+        known = Alone(each.verdict.alone, each.evidence.source_turns + each.evidence.source_prior_turns)
+    return each if known is None else replace(each, known=known)
 
 
 def _one_each(judged: list[Candidate], on: Collection[Pair]) -> list[Candidate]:
-    """Rule 3."""
-    chosen: dict[str, Candidate] = {}
+    """Rule 3: each source's pairs in order of preference, the sources whose rewrite works best first."""
+    wanted: dict[str, list[Candidate]] = {}
     for each in judged:
         if each.verdict.standing is Standing.ON:
-            other = chosen.get(each.source)
-            chosen[each.source] = each if other is None or _beats(each, other, on) else other
-    kept = {source: each for source, each in chosen.items() if each.target not in chosen}
-    return [
-        each.standing_at(Standing.OFF)
-        if each.verdict.standing is Standing.ON and kept.get(each.source) is not each
-        else each
-        for each in judged
-    ]
+            ranked = wanted.setdefault(each.source, [])
+            ranked.insert(next((n for n, other in enumerate(ranked) if _beats(each, other, on)), len(ranked)), each)
+    chosen: dict[str, Candidate] = {}
+    targets: set[str] = set()
+    for source in sorted(wanted, key=lambda source: (-wanted[source][0].verdict.rewritten, source)):
+        free = (each for each in wanted[source] if each.target not in chosen and source not in targets)
+        if best := next(free, None):
+            chosen[source] = best
+            targets.add(best.target)
+    return [_unless_chosen(each, chosen) for each in judged]
+
+
+def _unless_chosen(each: Candidate, chosen: Mapping[str, Candidate]) -> Candidate:
+    if each.verdict.standing is not Standing.ON or chosen.get(each.source) is each:
+        return each
+    return each.standing_at(Standing.OFF, GateReason.OTHER_CHOSEN)
 
 
 def _beats(each: Candidate, other: Candidate, on: Collection[Pair]) -> bool:

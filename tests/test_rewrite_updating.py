@@ -100,9 +100,9 @@ def test_one_clock_that_runs_ahead_ages_nobody_else(tmp_path: Path):
     without = table(learned(tmp_path, "plain", retries(MAJ, IMAGINE)))[MAJ]
     assert with_it["source_turns"] == pytest.approx(without["source_turns"], abs=0.001)
     back = record(99_001, "play jazz", "traveller", 86_400.0, outcome="success")  # the clock is set right again
-    assert learn(write_log(tmp_path / "back.jsonl", [back]), tmp_path / "c", previous=tmp_path / "ahead").log.turns == 0
-    later = record(99_002, "play jazz", "traveller", 9 * 86_400.0, outcome="success")
-    assert learn(write_log(tmp_path / "l.jsonl", [later]), tmp_path / "d", previous=tmp_path / "ahead").log.turns == 1
+    learn(write_log(tmp_path / "back.jsonl", [back, ahead]), tmp_path / "c", previous=tmp_path / "ahead")
+    counted = pq.read_table(tmp_path / "c" / "counts" / "own_states.parquet").to_pylist()
+    assert [each["turns"] for each in counted if each["user_id"] == "traveller"] == [1]  # not what is yet to come
 
 
 COUNTS = ("own_states", "own_hops", "own_served", "own_served_hops", "own_surfaces")
@@ -115,16 +115,17 @@ def in_parts(records: list[Record], cuts: list[float]) -> list[list[Record]]:
 
 
 def served_now_and_then(records: list[Record]) -> list[Record]:
-    """Of the turns of texts that fail a third was rewritten and a third held back, and says so."""
+    """Of the turns of texts that fail a sixth was rewritten and a sixth held back, and says so."""
     targets = {source: target for source, target, _ in SCENES}
     result = []
     failing = 0
     for each in records:
         target = targets.get(each["text"])
         failing += target is not None
-        if target is not None and failing % 3:
-            rewrite = target if failing % 3 == 1 else each["text"]
-            told = {"original": each["text"], "rewrite": rewrite, "propensity": 0.8 if failing % 3 == 1 else 0.2}
+        if target is not None and failing % 3 == 1:
+            served = failing % 6 == 1
+            rewrite = target if served else each["text"]
+            told = {"original": each["text"], "rewrite": rewrite, "propensity": 0.8 if served else 0.2}
             each = each | {"text": rewrite, "served": told}
         result.append(each)
     return result
