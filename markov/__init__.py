@@ -18,11 +18,17 @@ route            states from a source to a target, each step seen in the log
 support          distinct users, and turns, at a route's narrowest hop; of all routes the widest counts
 reformulation    the best target other than the source, by score
 component        states connected by transitions in any direction; each is solved on its own
+residual         R + Q B - B: what is left when an answer is put into its equation
+certificate      c with (I - Q) t >= c > 0: shows that N 1 <= t / c, and so turns a residual into a bound
+push, pull       mass moved from one source to where it succeeds; from one target to where it comes from
+bound            the most that an answer may be off, returned with it
 
-Files in reading order: paths, counts, rows, chain, solution, dense, components, sparse, support,
-reformulation.
+Files in reading order: paths, counts, rows, chain, solution; the solvers dense, components, elimination, sparse,
+fixed_point, krylov, solver (picks); the scores push, pull, best; the choice support, routes, reformulation; compiled and
+kernels_numba (needs numba, which is not loaded before there is work for it).
 """
 
+from markov.best import BestTargets, Reach, best_targets
 from markov.chain import AbsorbingChain, SelfLoops
 from markov.counts import Counts, Edges
 from markov.dense import fundamental_dense, solve_dense
@@ -35,13 +41,17 @@ from markov.errors import (
     SolveError,
     UnknownStateError,
 )
+from markov.fixed_point import solve_fixed_point
 from markov.paths import End, Path
+from markov.push import Scores, Succeeding, push
 from markov.reformulation import Reformulation, Targets
 from markov.solution import Method, Solution
+from markov.solver import solve
 from markov.sparse import fundamental_row, solve_sparse
 
 __all__ = [
     "AbsorbingChain",
+    "BestTargets",
     "ChainError",
     "Counts",
     "CountsError",
@@ -52,14 +62,21 @@ __all__ = [
     "OptionError",
     "Path",
     "PathError",
+    "Reach",
     "Reformulation",
+    "Scores",
     "SelfLoops",
     "Solution",
     "SolveError",
+    "Succeeding",
     "Targets",
     "UnknownStateError",
+    "best_targets",
     "fundamental_dense",
     "fundamental_row",
+    "push",
+    "solve",
     "solve_dense",
+    "solve_fixed_point",
     "solve_sparse",
 ]

@@ -18,7 +18,8 @@ from markov.paths import End, Path
 from markov.reformulation import Limits, Reformulation, Search, Targets
 from markov.rows import check_rows, divide
 from markov.solution import Solution
-from markov.sparse import fundamental_row, solve_sparse
+from markov.solver import solve
+from markov.sparse import fundamental_row
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -121,7 +122,7 @@ class AbsorbingChain:
     @cached_property
     def solution(self) -> Solution:
         """Probabilities of absorption and expected steps of all states, solved once when first asked for."""
-        return solve_sparse(self.Q, self.R)
+        return solve(self.Q, self.R)
 
     def success(self, state: Hashable) -> float:
         """P(success) from `state`, whatever is said next."""
@@ -145,6 +146,7 @@ class AbsorbingChain:
         A target is another state with a score above 0 to which a route of at most `max_hops` hops leads, each
         hop made by `min_users` distinct users or more; equal scores go by users, then by the states' order.
         `targets` narrows them: a predicate, or a collection (members that are no states are ignored).
+        In components of more than `reformulation.EXACT` states scores are pushed and may be up to 1e-6 too low.
         Raises UnknownStateError on a source that the chain has never seen.
         """
         if min(k, min_users, max_hops) < 1:

@@ -8,7 +8,7 @@ as a `Block`, for one vectorised solution.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TypeVar
 
@@ -78,6 +78,26 @@ class Partition:
         owner = rank[label][source]
         edge = np.argsort(owner, kind="stable")[: np.count_nonzero(owner < len(size))]
         return cls(place, source, Q.indices.astype(np.int64), order, size, edge, owner[edge])
+
+    def split(self, size: int) -> tuple[Partition, Partition]:
+        """Components of up to `size` states, and larger ones."""
+        count = int(np.searchsorted(self.size, size, side="right"))
+        states, edges = int(self.size[:count].sum()), int(np.searchsorted(self.owner, count))
+        small = replace(
+            self,
+            order=self.order[:states],
+            size=self.size[:count],
+            edge=self.edge[:edges],
+            owner=self.owner[:edges],
+        )
+        large = replace(
+            self,
+            order=self.order[states:],
+            size=self.size[count:],
+            edge=self.edge[edges:],
+            owner=self.owner[edges:] - count,
+        )
+        return small, large
 
     def blocks(self) -> Iterator[Block]:
         """All kept components, smallest first."""

@@ -1,7 +1,7 @@
 """The plain solver: the textbook formulas on full matrices, cubic in the number of states.
 
-The first rung, and the oracle that the others are held to. `sparse` answers the same questions component by
-component.
+The first rung, and the oracle that the others are held to. `elimination` and `sparse` answer the same questions
+component by component.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def solve_dense(Q: sp.csr_array, R: Floats) -> Solution:
     known = np.column_stack([R, np.ones(len(R))])  # [states, 3] float64
     with singular_is_solve_error():
         answer = np.linalg.solve(_i_minus(Q), known).astype(np.float64, copy=False)
-    return Solution.verified(Q, R, answer, Method.DENSE)
+    return Solution.verified(Q, R, answer, {Method.DENSE: len(R)})
 
 
 def fundamental_dense(Q: sp.csr_array) -> Floats:

@@ -1,9 +1,7 @@
-"""The exact solver for large chains: `dense` on each component of the chain, and sparse LU on the large ones.
+"""The exact solver for large chains: `elimination` on the small components, and sparse LU on the large ones.
 
-Differs from `dense` in that
-1. single states are one division, all at once;
-2. small components of one size are eliminated as one batch of full matrices;
-3. a large component is factorised once by SuperLU and then back-substituted.
+Differs from `elimination` in that a large component is factorised once by SuperLU and then back-substituted. How long
+that takes hangs on how much the factors fill up: little for rephrases, beyond all bounds for an expander.
 The same chain in the same order gives the same bits.
 """
 
@@ -11,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -20,6 +17,7 @@ from scipy.sparse.csgraph import breadth_first_order
 from scipy.sparse.linalg import splu
 
 from markov.components import CELLS, Block, Partition
+from markov.elimination import solve_block, visits_block
 from markov.errors import SolveError
 from markov.solution import TOLERANCE, Method, Solution, singular_is_solve_error
 
@@ -32,12 +30,20 @@ def solve_sparse(Q: sp.csr_array, R: Floats) -> Solution:
 
     Q is [states, states] float64, R is [states, 2] float64. Raises SolveError if I - Q is nearly singular.
     """
-    known = np.column_stack([R, np.ones(len(R))])  # [states, 3] float64
-    answer = np.empty_like(known)
+    answer = np.empty((len(R), 3))
+    states_by: dict[Method, int] = {}
     with singular_is_solve_error():
         for block in Partition.of(Q).blocks():
-            answer[block.members] = _solve(block, Q.data, known[block.members])
-    return Solution.verified(Q, R, answer, Method.SPARSE)
+            method = Method.ELIMINATION if block.small else Method.LU
+            states_by[method] = states_by.get(method, 0) + block.members.size
+            answer[block.members] = solve_block(block, Q.data, R) if block.small else solve_lu(block, Q.data, R)
+    return Solution.verified(Q, R, answer, states_by)
+
+
+def solve_lu(block: Block, data: Floats, R: Floats) -> Floats:
+    """Success, failure and steps of a component that comes alone, [1, k, 3] float64; `data` is Q.data."""
+    known = np.column_stack([R[block.members[0]], np.ones(block.members.shape[1])])
+    return np.asarray(splu(_compressed(block, data)).solve(known), dtype=np.float64)[np.newaxis]
 
 
 def fundamental_row(Q: sp.csr_array, source: int) -> sp.csr_array:
@@ -78,14 +84,14 @@ class Rows:
         return self.block.members[self.batch]
 
 
-def fundamental_rows(block: Block, data: Floats, wanted: NDArray[np.bool_]) -> Iterator[Rows]:
+def fundamental_rows(block: Block, data: Floats, R: Floats, wanted: NDArray[np.bool_]) -> Iterator[Rows]:
     """Rows of N for the `wanted` states ([b, k] bool) of a block, in pieces that fit in memory.
 
-    `data` is Q.data, [edges] float64.
+    `data` is Q.data, [edges] float64; R is [states, 2] float64.
     """
     batch, place = np.nonzero(wanted)
     if block.small:
-        yield Rows(block, batch, place, np.maximum(np.linalg.inv(_full(block, data))[batch, place], 0.0))
+        yield Rows(block, batch, place, visits_block(block, data, R)[batch, place])
         return
     factors = splu(_compressed(block, data))
     k = block.members.shape[1]
@@ -96,24 +102,6 @@ def fundamental_rows(block: Block, data: Floats, wanted: NDArray[np.bool_]) -> I
         unit[piece, np.arange(len(piece))] = 1.0
         visits = np.maximum(factors.solve(unit, trans="T").T, 0.0)
         yield Rows(block, batch[low : low + stride], piece, visits)
-
-
-def _solve(block: Block, data: Floats, known: Floats) -> Floats:
-    """(I - Q) X = known on one block, [b, k, 3] float64."""
-    answer: Any
-    if block.members.shape[1] == 1:
-        answer = known / _full(block, data)
-    elif block.small:
-        answer = np.linalg.solve(_full(block, data), known)
-    else:
-        answer = splu(_compressed(block, data)).solve(known[0])[np.newaxis]
-    return np.asarray(answer, dtype=np.float64)
-
-
-def _full(block: Block, data: Floats) -> Floats:
-    """I - Q of each component, [b, k, k] float64."""
-    matrix: Floats = np.eye(block.members.shape[1]) - block.spread(data)
-    return matrix
 
 
 def _compressed(block: Block, data: Floats) -> sp.csc_array:

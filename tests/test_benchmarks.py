@@ -100,3 +100,22 @@ def test_retrieval_speed(benchmark, capsys: pytest.CaptureFixture[str]):
     assert (figures.compared, figures.differing) == (5 * len(program.FLOORS), 0)
     assert set(figures.build_s) == {"key table", "encoder", "vectors", "personal layer", "exact index"}
     assert "0 of 20 searches differ" in capsys.readouterr().out
+
+
+def test_markov_solvers(benchmark, capsys: pytest.CaptureFixture[str]):
+    pytest.importorskip("numba", reason="numba is not installed")
+    figures = benchmark("markov_solvers").main(["--quick"])
+    assert figures.off < 1e-9
+    assert figures.twins_off < 1e-12
+    assert len(figures.large) == 4
+    assert all(run.gap == 0.0 and run.bound <= run.tolerance and run.error_bound < 1e-9 for run in figures.large)
+    assert "seconds grow with the edges to the power of" in capsys.readouterr().out
+
+
+def test_a_made_chain_has_the_size_asked_for_and_rows_that_sum_to_one(benchmark):
+    chains = benchmark("chains")
+    for Q, R in (chains.expander(2_000), chains.rephrases(2_000, 2_000)):
+        assert Q.shape == (2_000, 2_000)
+        assert abs(Q.sum(axis=1) + R.sum(axis=1) - 1.0).max() < 1e-12
+        assert R.min() >= 0.0
+    assert R.sum(axis=1).min() > 0.05

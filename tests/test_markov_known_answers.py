@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from fractions import Fraction
+from functools import partial
 
 import numpy as np
 import pytest
@@ -17,11 +18,13 @@ from markov import (
     Path,
     SelfLoops,
     fundamental_dense,
+    solve,
     solve_dense,
+    solve_fixed_point,
     solve_sparse,
 )
 
-SOLVERS = [solve_dense, solve_sparse]
+SOLVERS = [solve_dense, solve_sparse, solve, partial(solve_fixed_point, precision=1e-15, compiled=False)]
 
 
 def chain_of(
