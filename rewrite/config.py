@@ -44,7 +44,7 @@ class GateConfig:
     user_cap: float = 3.0  # turns of one user that count for one text or hop
     confidence: float = 0.90  # chance of being better from which a rewrite is turned on; of each bound that is told
     keep_confidence: float = 0.50  # chance below which one that is on is turned off
-    false_discoveries: float = 0.05  # expected share of a table's rewrites that are no better than leaving alone
+    false_discoveries: float = 0.05  # expected share of what is turned on that is no better than leaving alone
     margin: float = 0.10  # by which a rewrite must be better
     rewritten_floor: float = 0.50  # success that a rewrite must have: right more often than wrong
     good_floor: float = 0.70  # lower bound of success from which a text is known to be good

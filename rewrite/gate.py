@@ -27,9 +27,9 @@ each is better than failing always. Each pair needs a chance of `confidence`, at
 said u, said j and took every hop of the way; and the share of false discoveries in the table as a whole is kept within
 bounds (`rewrite.table`).
 
-On and off are apart (hysteresis). A pair that is on stays on down to `keep_confidence`, as long as the expected share
-of false discoveries in the table stays within bounds; a pair between the two that was never on is on *trial*: an engine
-that is told to explore may serve it now and then. One that was on and turned bad is suspended for a while.
+On and off are apart (hysteresis): a pair that is on stays on down to `keep_confidence`. A pair between the two that is
+not on is on *trial*: an engine that is told to explore may serve it now and then. One that was on and turned bad is
+suspended for a while.
 """
 
 from __future__ import annotations
