@@ -49,7 +49,8 @@ def show(
     """What was learned, and from what?
 
     Each rewrite with the users and turns behind it and both success rates: how often the request works when left
-    alone, with the upper bound, and rewritten, with the lower bound. A rewrite is kept where it is surely enough better.
+    alone, with the upper bound, and rewritten, with the lower bound. A rewrite is kept where it is surely enough
+    better.
 
     With --source also what users went on to after the request, how that ended, and the way that was chosen.
 
