@@ -138,7 +138,8 @@ class DuckDBExecution(Execution):
 
     def _register(self, name: str) -> None:
         target = str(self._path(name)).replace("'", "''")
-        self._connection.execute(f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM read_parquet('{target}')")
+        table = f"read_parquet('{target}', hive_partitioning = false)"  # "a=1" in a folder's name is no column
+        self._connection.execute(f"CREATE OR REPLACE VIEW {name} AS SELECT * FROM {table}")
 
     def _path(self, name: str) -> Path:
         if not _NAME.fullmatch(name):

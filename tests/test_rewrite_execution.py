@@ -55,6 +55,13 @@ def test_tables_outlive_the_execution_and_half_tables_do_not(tmp_path: Path):
     second.close()
 
 
+def test_a_folder_that_looks_like_a_partition_adds_no_column(tmp_path: Path):
+    execution = DuckDBExecution(tmp_path / "day=2026-03-02" / "work")
+    execution.write("turns", iter([batch([("ann", 1)])]), SCHEMA)
+    assert execution.table("SELECT * FROM turns").schema.names == ["user_id", "turns"]
+    execution.close()
+
+
 def test_an_answer_without_rows_has_its_columns(tables: DuckDBExecution):
     tables.write("turns", iter([]), SCHEMA)
     assert tables.table("SELECT * FROM turns").schema.names == ["user_id", "turns"]
