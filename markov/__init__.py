@@ -24,8 +24,8 @@ push, pull       mass moved from one source to where it succeeds; from one targe
 bound            the most that an answer may be off, returned with it
 
 Files in reading order: paths, counts, rows, chain, solution; the solvers dense, components, elimination, sparse,
-fixed_point, krylov, solver (picks); the scores push, pull, best; the choice support, routes, reformulation; compiled and
-kernels_numba (needs numba, which is not loaded before there is work for it).
+fixed_point, krylov, solver (picks); the scores push, pull, best; the choice support, routes, reformulation; compiled
+and kernels_numba (needs numba, which is not loaded before there is work for it).
 """
 
 from markov.best import BestTargets, Reach, best_targets
