@@ -27,6 +27,7 @@ from collections.abc import Iterator
 
 from rewrite.config import GateConfig
 from rewrite.execution import MICRO, Execution
+from rewrite.own_counts import sum_of
 from rewrite.refining import REFINED_SCHEMA, Refiner
 
 #: An interpretation is too coarse for a state where its texts' success rates differ so many times more than chance lets
@@ -118,8 +119,8 @@ def readings(gate: GateConfig) -> str:
     """How the texts that enough users said were interpreted; `judged` is success as it was judged turn by turn."""
     cap = _share(gate.user_cap)
     return f"""
-        SELECT own.said AS said, own.state AS state, {_sum(f"own.weight * {cap}")} AS weight,
-               {_sum(f"own.success * {cap} * refined.factor")} AS success, {_sum(f"own.success * {cap}")} AS judged
+        SELECT own.said AS said, own.state AS state, {sum_of(f"own.weight * {cap}")} AS weight,
+               {sum_of(f"own.success * {cap} * refined.factor")} AS success, {sum_of(f"own.success * {cap}")} AS judged
         FROM own_texts AS own
         JOIN refined_texts AS refined ON refined.name = own.said AND refined.grade = own.grade
         WHERE own.said IN (SELECT said FROM texts WHERE users >= {gate.min_users}) GROUP BY own.said, own.state"""
@@ -129,7 +130,7 @@ def readings_on(gate: GateConfig) -> str:
     """Steps that enough users took from a text and its interpretation to the next try."""
     return f"""
         SELECT hop.said AS said, hop.state AS state, hop.next_state AS next_state,
-               {_sum(f"hop.link * {_share(gate.user_cap, 'by_user.mass')}")} AS weight
+               {sum_of(f"hop.link * {_share(gate.user_cap, 'by_user.mass')}")} AS weight
         FROM own_hops AS hop
         JOIN by_user ON by_user.user_id = hop.user_id AND by_user.said = hop.said
         WHERE hop.state <> hop.said
@@ -319,7 +320,7 @@ def _usual(row: str, which: str = "") -> str:
 def _grades(own: str, name: str, gate: GateConfig) -> str:
     """The evidence by grade over users, each capped, in order of name: what `rewrite.refining` reads."""
     cap = _share(gate.user_cap)
-    summed = ", ".join(f"{_sum(f'{each} * {cap}')} AS {each}" for each in ("weight", "success", "ended_well"))
+    summed = ", ".join(f"{sum_of(f'{each} * {cap}')} AS {each}" for each in ("weight", "success", "ended_well"))
     return f"""
         SELECT {name} AS name, grade, {summed} FROM {own} AS own GROUP BY {name}, grade
         ORDER BY name NULLS LAST, grade NULLS LAST"""
@@ -328,7 +329,7 @@ def _grades(own: str, name: str, gate: GateConfig) -> str:
 def _over_users(own: str, keys: tuple[str, ...], name: str, grades: str, refined: str, gate: GateConfig) -> str:
     """Sums over users, each capped: no user's turns come to more than `user_cap`; successes by `refined`."""
     cap, names = _share(gate.user_cap), ", ".join(keys)
-    summed = ", ".join(f"{_sum(f'{each} * {cap}')} AS {each}" for each in ("mass", "weight", "square", "moved_on"))
+    summed = ", ".join(f"{sum_of(f'{each} * {cap}')} AS {each}" for each in ("mass", "weight", "square", "moved_on"))
     return f"""
         SELECT {", ".join(f"added.{key} AS {key}" for key in keys)}, users, turns, mass, weight AS total,
                CAST(round(weight * 1.0 * weight / square) AS BIGINT) AS weight,
@@ -337,8 +338,8 @@ def _over_users(own: str, keys: tuple[str, ...], name: str, grades: str, refined
         FROM (SELECT {names}, {name} AS name, count(*) AS users, {_total("turns")}, {summed},
                      max(last_seen) AS last_seen
               FROM {own} GROUP BY {names}) AS added
-        JOIN (SELECT graded.name AS name, {_sum("graded.success * refined.factor")} AS success,
-                     {_sum("graded.ended_well * refined.factor")} AS ended_well
+        JOIN (SELECT graded.name AS name, {sum_of("graded.success * refined.factor")} AS success,
+                     {sum_of("graded.ended_well * refined.factor")} AS ended_well
               FROM {grades} AS graded
               JOIN {refined} AS refined ON refined.name = graded.name AND refined.grade = graded.grade
               GROUP BY graded.name) AS went ON went.name = added.name"""
@@ -352,14 +353,9 @@ def _hops(own: str, keys: tuple[str, ...], sources: str, gate: GateConfig) -> st
     return f"""
         SELECT {names}, hop.next_state AS next_state, count(DISTINCT hop.user_id) AS users,
                CAST(sum(hop.turns) AS BIGINT) AS turns,
-               {_sum(f"hop.link * {_share(gate.user_cap, 'source.mass')}")} AS weight
+               {sum_of(f"hop.link * {_share(gate.user_cap, 'source.mass')}")} AS weight
         FROM {own} AS hop JOIN {sources} AS source ON {same}
         GROUP BY {grouped}, hop.next_state HAVING count(DISTINCT hop.user_id) >= {gate.min_users}"""
-
-
-def _sum(expression: str) -> str:
-    """The sum of an expression rounded to whole millionths."""
-    return f"CAST(sum(CAST(round({expression}) AS BIGINT)) AS BIGINT)"
 
 
 def _total(name: str) -> str:

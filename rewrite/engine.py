@@ -34,7 +34,7 @@ from rewrite.errors import BundleError, DamagedBundle
 from rewrite.guards import layer_guard, sounds_the_same
 from rewrite.nearest import NearestModel
 from rewrite.publish import steadily
-from rewrite.serving import FAILING, GOOD, ON, PUBLIC, SURE, WORKS, ServingArrays
+from rewrite.serving import FAILING, GOOD, ON, PUBLIC, SURE, ServingArrays
 
 #: Longer requests are not looked up: the mining job stores none.
 LONGEST_REQUEST = 1_000
@@ -153,8 +153,8 @@ class RewriteEngine:
             if times >= self.config.personal_hops or (entry >= 0 and arrays.standing[entry] & ON):
                 return self._served(text, said, target, Reason.OWN_CORRECTION, Source.PERSONAL, {"times": times})
         if not propensity or Source.PRECOMPUTED not in sources:
-            works = not status & FAILING and (status & PUBLIC or arrays.success[row] >= WORKS)
-            return _passed(text, Reason.NOT_FAILING) if works else None
+            known = status & PUBLIC and not status & FAILING  # what few others said is as if nobody had
+            return _passed(text, Reason.NOT_FAILING) if known else None
         if Source.PERSONAL in sources and (mine := self._own_request(text, said, user, begun)):
             return mine
         evidence = {"users": int(arrays.users[entry]), "alone": round(float(arrays.success[row]), 4)}

@@ -85,12 +85,12 @@ class Kept:
     def fresh(self, as_of: float, decay: DecayConfig) -> str:
         """The sums of the table `attempts`, as they are at `as_of` (seconds since the epoch)."""
         half_life = decay.live_half_life_days if self.live else decay.half_life_days
-        columns = ", ".join(f"{_sum(_SUMMED[name])} AS {name}" for name in self.sums)
+        columns = ", ".join(f"{sum_of(_SUMMED[name])} AS {name}" for name in self.sums)
         return f"""
             SELECT {", ".join(self.keys)}, count(*) AS turns, {columns}, max(timestamp) AS last_seen
             FROM (SELECT *, {_left(as_of, half_life)} AS d FROM attempts
                   WHERE {self.where} AND timestamp <= {as_of + LEAD_S!r}) AS aged
-            GROUP BY {", ".join(self.keys)} HAVING {_sum(_SUMMED[self.least])} >= {_forgotten()}"""
+            GROUP BY {", ".join(self.keys)} HAVING {sum_of(_SUMMED[self.least])} >= {_forgotten()}"""
 
     def merged(self, earlier_as_of: float, as_of: float, decay: DecayConfig) -> str:
         """`new_<name>` and `old_<name>`, which is as it was at `earlier_as_of`, added up."""
@@ -99,13 +99,13 @@ class Kept:
         kept = f"CASE WHEN said IN (SELECT said FROM stale) THEN {left * OF_ANOTHER_TIME!r} ELSE {left!r} END"
         if self.live:
             kept = f"{left!r}"  # the record of what turned bad
-        columns = ", ".join(f"{_sum(f'{name} * kept')} AS {name}" for name in self.sums)
+        columns = ", ".join(f"{sum_of(f'{name} * kept')} AS {name}" for name in self.sums)
         keys = ", ".join(self.keys)
         return f"""
             SELECT {keys}, CAST(sum(turns) AS BIGINT) AS turns, {columns}, max(last_seen) AS last_seen
             FROM (SELECT *, 1.0 AS kept FROM new_{self.name}
                   UNION ALL SELECT *, CAST({kept} AS DOUBLE) AS kept FROM old_{self.name}) AS both_
-            GROUP BY {keys} HAVING {_sum(f"{self.least} * kept")} >= {_forgotten()}"""
+            GROUP BY {keys} HAVING {sum_of(f"{self.least} * kept")} >= {_forgotten()}"""
 
 
 _SUMMED = {
@@ -229,6 +229,6 @@ def _forgotten() -> int:
     return round(FORGOTTEN * MICRO)
 
 
-def _sum(expression: str) -> str:
+def sum_of(expression: str) -> str:
     """The sum of an expression rounded to whole millionths."""
     return f"CAST(sum(CAST(round({expression}) AS BIGINT)) AS BIGINT)"
