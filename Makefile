@@ -22,6 +22,7 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## Learn from the fixtures, show what was learned, answer the published examples
 	$(BIN)/rewrite learn fixtures/log.jsonl --out build/demo
 	$(BIN)/rewrite show build/demo
+	$(BIN)/rewrite show build/demo --source "play the news from bee bee sea"
 	$(BIN)/python examples/published.py build/demo
 	$(BIN)/python -m eval run build/demo fixtures/cases.jsonl
 
@@ -34,10 +35,13 @@ lint: $(STAMP) ## Check style
 types: $(STAMP) ## Check types
 	$(BIN)/mypy
 
-bench: $(STAMP) ## Run the benchmarks in small; see docs/speed.md for the full runs
+bench: $(STAMP) ## Run the benchmarks in small; see docs/speed.md, solvers.md and decisions.md for the full runs
 	$(BIN)/python benchmarks/engine_latency.py --quick
 	$(BIN)/python benchmarks/learn_throughput.py --quick
 	$(BIN)/python benchmarks/retrieval_speed.py --quick
+	$(BIN)/python benchmarks/markov_solvers.py --quick
+	$(BIN)/python benchmarks/rewrite_decisions.py --quick
+	$(BIN)/python benchmarks/self_awareness.py --quick
 
 clean: ## Remove the environment and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build
