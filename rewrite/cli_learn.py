@@ -80,15 +80,9 @@ def learn(
 
     Example:  [bold]rewrite learn today.jsonl.gz --out bundle --previous bundle[/bold]
     """
-    from rewrite.bundle import Bundle
-    from rewrite.config import LearnConfig
     from rewrite.job import learn as learn_log
 
-    chosen = LearnConfig.from_file(config) if config else LearnConfig()
-    if previous is not None and config is None:  # as it was learned before, but for what this machine has
-        earlier = LearnConfig.from_parameters(Bundle.open(previous).manifest.parameters)
-        chosen = replace(earlier, resources=chosen.resources)
-    chosen = with_log_options(chosen, reject_limit, session_gap)
+    chosen = with_log_options(_parameters(config, previous), reject_limit, session_gap)
     chosen = replace(chosen, seed=chosen.seed if seed is None else seed)
     chosen = replace(chosen, gate=replaced(chosen.gate, min_users=min_users))
     chosen = replace(chosen, decay=replaced(chosen.decay, half_life_days=half_life))
@@ -100,6 +94,19 @@ def learn(
         print_json(_learn_document(summary))
     else:
         _print_learned(summary, chosen)
+
+
+def _parameters(config: Path | None, previous: Path | None) -> LearnConfig:
+    """Those of the file; without one, those that the earlier bundle was learned with, but for what the job may use."""
+    from rewrite.bundle import Bundle
+    from rewrite.config import LearnConfig
+
+    if config is not None:
+        return LearnConfig.from_file(config)
+    if previous is None:
+        return LearnConfig()
+    earlier = LearnConfig.from_parameters(Bundle.open(previous).manifest.parameters)
+    return replace(earlier, resources=LearnConfig().resources)
 
 
 def _learn_document(summary: Summary) -> dict[str, Any]:

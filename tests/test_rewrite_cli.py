@@ -172,6 +172,17 @@ def test_texts_from_outside_print_harmlessly(bundle: Path) -> None:
     assert not {"\x1b", "\x9b", "\u202e"} & set(answer)
 
 
+def test_an_update_goes_on_with_the_parameters_of_before(tmp_path: Path) -> None:
+    log = write_log(tmp_path / "log.jsonl", small_log())
+    run_json("learn", log, "--out", tmp_path / "a", "--min-users", "2", "--half-life", "30")
+    assert run_json("learn", log, "--out", tmp_path / "b", "--previous", tmp_path / "a")["counts"]["rewrites"] == 1
+    kept = json.loads((tmp_path / "b" / "manifest.json").read_text())["parameters"]
+    assert (kept["gate"]["min_users"], kept["decay"]["half_life_days"]) == (2, 30.0)
+    run_json("learn", log, "--out", tmp_path / "c", "--previous", tmp_path / "a", "--min-users", "7")
+    kept = json.loads((tmp_path / "c" / "manifest.json").read_text())["parameters"]
+    assert (kept["gate"]["min_users"], kept["decay"]["half_life_days"]) == (7, 30.0)
+
+
 def test_show_lists_what_was_learned_with_its_evidence(bundle: Path) -> None:
     shown = run_json("show", bundle)
     (row,) = shown["rows"]
