@@ -1,7 +1,8 @@
 """From judged pairs to the table: many tests at once, what was on before, what is tried, what is suspended.
 
-1. Of all pairs that the gate keeps, the surest are *new*, as far as the expected share of false discoveries among them
-   stays within bounds (`rewrite.discoveries`).
+1. Of the pairs that the gate keeps and that the other rules choose, the surest are turned on, as far as the expected
+share
+   of false discoveries among them stays within bounds (`rewrite.discoveries`).
 2. Pairs that were on stay on down to `keep_confidence`. One that falls below after its own record spoke is suspended,
    be it that it was on until now, or that it had fallen back to trial.
 3. A source has one rewrite: the one that was on, unless a new one surely beats it; and none to a text that is itself
@@ -16,7 +17,6 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from rewrite.bundle import Bundle
 from rewrite.config import GateConfig
@@ -112,9 +112,10 @@ class Table:
 def decide(candidates: Sequence[Candidate], before: Standings, gate: GateConfig, as_of: float) -> Table:
     """The table at `as_of` (seconds since the epoch) by the four rules at the head of this file."""
     judged = [_suspended(each, before.suspended, as_of) for each in candidates]
-    judged = _without_chance_finds(judged, gate)
+    judged = [each.standing_at(Standing.ON) if each.verdict.kept else each for each in judged]
     judged, turned_bad = _held(judged, before, gate)
     judged = _one_each(judged, before.on)
+    judged = _without_chance_finds(judged, before.on, gate)
     judged = [_known(each, before) for each in _on_trial(judged, gate)]
     told = before.suspended.items()
     old = {pair: replace(each, fresh=False) for pair, each in told if not each.forgotten_at(as_of)}
@@ -132,20 +133,20 @@ def _suspended(each: Candidate, suspended: Mapping[Pair, Suspension], as_of: flo
     return each.standing_at(Standing.OFF, GateReason.SUSPENDED)
 
 
-def _without_chance_finds(judged: list[Candidate], gate: GateConfig) -> list[Candidate]:
-    """Rule 1: what is kept is on, but for the least sure where the table would hold too many chance finds."""
-    chance, kept = _chances(judged), np.array([each.verdict.kept for each in judged], np.bool_)
-    real = surest(chance, kept, gate.false_discoveries)
+def _without_chance_finds(judged: list[Candidate], on: Collection[Pair], gate: GateConfig) -> list[Candidate]:
+    """Rule 1, for what the other rules chose: the least sure go where there would be too many chance finds.
+
+    What was on before is no find: it is held.
+    """
+    found = [each.verdict.standing is Standing.ON and each.verdict.reason is GateReason.KEPT for each in judged]
+    chance = np.array([each.verdict.chance for each in judged], np.float64)
+    real = surest(chance, np.array(found, np.bool_), gate.false_discoveries)
     return [
-        each if not each.verdict.kept
-        else each.standing_at(Standing.ON) if on
+        each if sure or not new
+        else each.standing_at(Standing.ON, GateReason.HELD) if each.pair in on
         else each.standing_at(Standing.OFF, GateReason.MANY_TESTS)
-        for each, on in zip(judged, real.tolist(), strict=True)
+        for each, new, sure in zip(judged, found, real.tolist(), strict=True)
     ]  # fmt: skip
-
-
-def _chances(judged: Sequence[Candidate]) -> NDArray[np.float64]:
-    return np.array([each.verdict.chance for each in judged], np.float64)
 
 
 def _held(judged: list[Candidate], before: Standings, gate: GateConfig) -> tuple[list[Candidate], list[Pair]]:

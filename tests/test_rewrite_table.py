@@ -59,6 +59,14 @@ def test_sure_enough_alone_is_not_sure_enough_among_others_like_it():
     assert ("bee", "bbc") in pairs(decide([*judged, *surer], Standings(), GATE, NOW))
 
 
+def test_what_is_chosen_is_what_is_counted():
+    # of one source's targets the chain's first is chosen: the surer one, which is not served, does not make up for it
+    judged = [candidate("maj", "imagine", 0.93), candidate("maj", "dragons", 1.0)]
+    table = decide(judged, Standings(), GATE, NOW)
+    assert pairs(table) == []
+    assert [each.verdict.reason for each in table.candidates] == [GateReason.MANY_TESTS, GateReason.OTHER_CHOSEN]
+
+
 def test_on_and_off_are_apart():
     doubtful = candidate("maj", "imagine", 0.7)
     sure = [candidate(f"text {n}", "target", 0.9999) for n in range(9)]
@@ -187,6 +195,6 @@ def test_laws_of_every_table(rows: list[tuple[str, str, float]], on: set[tuple[s
         assert each.verdict.chance >= (GATE.keep_confidence if each.pair in on else GATE.confidence)
     targets = {each.target for each in table.rewrites}
     assert not targets & set(sources)
-    doubts = [1 - each.verdict.chance for each in table.candidates if each.verdict.reason is GateReason.KEPT]
+    doubts = [1 - each.verdict.chance for each in table.rewrites if each.verdict.reason is GateReason.KEPT]
     assert not doubts or sum(doubts) / len(doubts) <= GATE.false_discoveries + 1e-12
     assert not {each.source for each in table.trials} & set(sources)
