@@ -139,7 +139,6 @@ class RewriteEngine:
         """What is stored for this very text."""
         arrays = self._arrays
         status, entry = arrays.status[row], arrays.entry[row]
-        propensity = self._propensity(entry)
         own = arrays.personal_layer.rows_of(user) if user is not None else None
         if status & GOOD or (own is not None and row in own):
             evidence = {"success": round(float(arrays.success[row]), 4), "own": not status & GOOD}
@@ -152,6 +151,7 @@ class RewriteEngine:
             target, times = corrected
             if times >= self.config.personal_hops or (entry >= 0 and arrays.standing[entry] & ON):
                 return self._served(text, said, target, Reason.OWN_CORRECTION, Source.PERSONAL, {"times": times})
+        propensity = self._propensity(entry)
         if not propensity or Source.PRECOMPUTED not in sources:
             known = status & PUBLIC and not status & FAILING  # what few others said is as if nobody had
             return _passed(text, Reason.NOT_FAILING) if known else None

@@ -1,8 +1,8 @@
 """The chain of the mining job: counts over all users made into states and transitions.
 
 SAID     a text; where the log has no interpretation, what others lead to as well. Its row is a superposition, after
-         Ponnusamy et al. (NAACL 2022): with the probability actually used it is left alone, and behaves as its own
-         turns did; otherwise it is rewritten, and moves on to SERVED
+         Ponnusamy et al. (NAACL 2022), in proportion to what age left of either: left alone it behaves as its own
+         turns did; rewritten it moves on to SERVED
 MEANT    an interpretation: all texts that NLU takes in the same way are one state, so that their evidence adds up
 SERVED   a text that was rewritten to another, with what came of it: kept apart from what comes of either text by itself
 

@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from rewrite.errors import DamagedBundle
-from rewrite.graph import Graph, Kind, Node
+from rewrite.graph import Graph, Kind
 
 if TYPE_CHECKING:
     from rewrite.bundle import Bundle
@@ -65,8 +65,7 @@ def state_rows(graph: Graph | None) -> Iterator[dict[str, object]]:
     counts, direct, success = chain.counts, chain.R[:, 0], chain.solution.success
     weight = counts.success + counts.failure
     weight = weight + np.bincount(counts.edges.source, counts.edges.weight, len(weight))
-    for number, node in enumerate(chain.states):
-        assert isinstance(node, Node)
+    for number, node in enumerate(graph.nodes):
         yield {
             "state": number,
             "kind": node.kind.name.lower(),

@@ -16,7 +16,7 @@ be learned.
 
     turns       as the log holds them
     mass        sum d, d being what age leaves of a turn
-    weight      sum d w, w = 1 / propensity being the turns that this one stands for
+    weight      sum d w, w = 1 / propensity being the turns that this one stands for (five at most)
     square      sum d w^2; weight^2 / square turns would tell as much if all were alike (Kish 1965, sec. 11.7)
     success, ended_well, moved_on   sum d w P(...)
 

@@ -69,8 +69,9 @@ class ServingArrays:
     success      [rows] float32: share of turns that succeeded when left alone
     surfaces     [bytes] uint8, at surface_offsets [rows + 1] int64: the text as it is written, empty where the same
     entry        [rows] int32: number of the row's precomputed rewrite, or -1
-    target, score, margin, users, chance, standing   [entries]: the precomputed rewrites; standing is ON and SURE,
-    added up corrections  [corrections, 3] int32 (source, target, count), at correction_offsets [owners + 1] int64
+    target, score, margin, users, chance   [entries]: the precomputed rewrites
+    standing     [entries] uint8: ON and SURE, added up
+    corrections  [corrections, 3] int32 (source, target, count), at correction_offsets [owners + 1] int64
     owners       key table: user -> place in correction_offsets
     """
 
