@@ -162,7 +162,9 @@ class RewriteEngine:
             text, said, int(arrays.target[entry]), Reason.LEARNED, Source.PRECOMPUTED, evidence,
             float(arrays.score[entry]), float(arrays.margin[entry]),
         )  # fmt: skip
-        if propensity < 1.0 and self._draw() >= propensity:
+        if propensity == 1.0:
+            return served
+        if self._draw() >= propensity:
             return replace(
                 served, action=Action.PASS, text=text, reason=Reason.HELD_BACK, score=None, margin=None,
                 propensity=1.0 - propensity,
