@@ -35,8 +35,12 @@ TURN_SCHEMA = pa.schema(
         pa.field("clicked", pa.bool_()),
         pa.field("outcome", pa.string()),
         pa.field("device_type", pa.string()),
+        pa.field("alternatives", pa.string()),  # what else was heard, canonical, best first, a line each
     ]
 )
+
+#: Hypotheses of the recogniser that are kept beside the best: later ones are hardly ever what was said.
+ALTERNATIVES = 9
 
 DIALOGUE_SCHEMA = TURN_SCHEMA.insert(0, pa.field("session", pa.string(), nullable=False))
 
@@ -79,6 +83,7 @@ def turn_batch(turns: Sequence[Turn], canonical: Callable[[str], str]) -> pa.Rec
         [each.clicked for each in signals],
         [turn.outcome for turn in turns],
         [each.device_type for each in context],
+        [_alternatives(turn, canonical) for turn in turns],
     ]
     arrays = [pa.array(column, field.type) for column, field in zip(columns, TURN_SCHEMA, strict=True)]
     return pa.RecordBatch.from_arrays(arrays, schema=TURN_SCHEMA)
@@ -90,6 +95,14 @@ def dialogue_batch(sessions: Sequence[Session], canonical: Callable[[str], str])
     names = [session.session_id for session in sessions for _ in session.turns]
     batch = turn_batch(turns, canonical)
     return pa.RecordBatch.from_arrays([pa.array(names, pa.string()), *batch.columns], schema=DIALOGUE_SCHEMA)
+
+
+def _alternatives(turn: Turn, canonical: Callable[[str], str]) -> str | None:
+    """The next best hypotheses that differ from what was said and from each other, a line each; None without any."""
+    if turn.asr is None or len(turn.asr.nbest) < 2:
+        return None
+    heard = dict.fromkeys(canonical(each.text) for each in turn.asr.nbest[: ALTERNATIVES + 1])
+    return "\n".join(text for text in heard if text and text != canonical(turn.said)) or None
 
 
 def _rewrite(turn: Turn, canonical: Callable[[str], str]) -> str | None:

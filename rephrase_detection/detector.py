@@ -34,13 +34,28 @@ class Links:
     def __len__(self) -> int:
         return len(self.source)
 
+    def above(self, threshold: float) -> Links:
+        """Those with a probability of the threshold or more."""
+        kept = self.probability >= threshold
+        return Links(self.source[kept], self.target[kept], self.probability[kept], self.kind[kept])
+
 
 class RephraseDetector(ABC):
-    """Finds rephrases. An implementation says how; `detect_session` is for people and small programs."""
+    """Finds rephrases. An implementation says how to `score`; `detect_session` is for people and small programs."""
+
+    #: The probability from which a link is one.
+    threshold: float
 
     @abstractmethod
+    def score(self, batch: pa.RecordBatch, p_success: NDArray[np.float64]) -> Links:
+        """The most probable target of every source that has a candidate, however improbable.
+
+        Takes a dialogue batch and P(success) of its turns [turns] float64.
+        """
+
     def detect(self, batch: pa.RecordBatch, p_success: NDArray[np.float64]) -> Links:
         """The links of a dialogue batch, given P(success) of its turns [turns] float64."""
+        return self.score(batch, p_success).above(self.threshold)
 
     def detect_session(
         self,

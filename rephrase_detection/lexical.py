@@ -86,15 +86,14 @@ class LexicalDetector(RephraseDetector):
         if not self.limit_s > 0 or self.max_turns < 1:
             raise ValueError("limit_s is in seconds, greater than 0, and max_turns in turns, from 1 on")
 
-    def detect(self, batch: pa.RecordBatch, p_success: Values) -> Links:
-        """The links of a dialogue batch, given P(success) of its turns [turns] float64."""
+    def score(self, batch: pa.RecordBatch, p_success: Values) -> Links:
+        """The most probable target of every source that has a candidate."""
         source, target, features = self.candidates(batch, p_success)
         probability = _sigmoid(self._log_odds(features))
         order = np.lexsort(
             (target, -probability, source)
         )  # the most probable of a source first, then the nearest
         best = order[np.insert(source[order][1:] != source[order][:-1], 0, True)] if len(order) else order
-        best = best[probability[best] >= self.threshold]
         source, target = source[best], target[best]
         return Links(source, target, probability[best], self._kinds(batch, source, target))
 
