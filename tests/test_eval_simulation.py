@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import fields
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +13,16 @@ import pytest
 
 from dialogue.reader import read_log
 from dialogue.turn import Turn
-from eval.simulation.arms import Arm, assign
+from eval.simulation.arms import Arm, Server, assign
 from eval.simulation.assistant import Chance
-from eval.simulation.customers import COLUMNS, Customers
+from eval.simulation.customers import COLUMNS, ROWS, Customers
 from eval.simulation.effects import Count
 from eval.simulation.errors import ResumeError
 from eval.simulation.knobs import Knobs
 from eval.simulation.loop import Result, simulate, turns_of
 from eval.simulation.population import Population
-from eval.simulation.truth import End, Kind, Truth
+from eval.simulation.traffic import Traffic
+from eval.simulation.truth import End, Kind, Noted, Truth
 
 BBC = {"domain": "news", "intent": "play", "slots": {"source": "bbc"}}
 MOM = {"domain": "call", "intent": "make", "slots": {"contact": "mom"}}
@@ -244,6 +247,37 @@ def test_habits_make_a_user_return(tmp_path: Path):
         return float(np.mean([len(set(told.goal[told.user == user].tolist())) for user in range(20)]))
 
     assert goals_per_user(1.0) < goals_per_user(0.0) / 2
+
+
+def talk(population: Population, turns: int, **knobs: float) -> Noted:
+    """One round in which nobody answers but the assistant."""
+    turned = PLAIN.having(**({"turns": turns, "rounds": 1} | knobs))
+    customers = Customers(population, turned, 0)
+    nobody = np.zeros(turned.traffic.users, np.int64)
+    return Traffic(customers, 1, [Server(None, Arm.CONTROL)], nobody, 0).run(turns, StringIO(), None, lambda _: None)
+
+
+def test_it_is_noted_in_which_sentence_each_turn_was_said():
+    noted = talk(TWO_GOALS, 300, follow_up=0.2)
+    told = noted.truth()
+    assert len(noted.said) == len(told) == 300
+    for said, goal, success, kind in zip(noted.said, told.goal, told.success, told.kind, strict=True):
+        assert said.goal == (-1 if kind == Kind.FOLLOW_UP else goal)
+        if goal == 0:  # of its two sentences the first is never understood
+            assert said.sentence == success
+    sessions = [said.session for said in noted.said]
+    assert sessions == sorted(sessions)
+    assert 100 < sessions[-1] <= 300
+
+
+def test_a_customer_who_only_ever_goes_on_to_something_else_leaves_in_the_end():
+    never = Population.from_records(
+        [recording("1", "play the bbc", "play bbc", BBC, n == 0) for n in range(50)]
+        + [recording("2", "call mom", "call tom", MOM, n == 0) for n in range(50)]
+    )
+    noted = talk(never, 2_000, rephrase=0, switch=1, visits=1)
+    longest = max(Counter(said.session for said in noted.said).values())
+    assert longest == ROWS
 
 
 def test_a_flip_turns_the_meaning_of_words(tmp_path: Path):

@@ -3,12 +3,17 @@
 import json
 import subprocess
 import sys
+from collections import Counter
+from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from dialogue.reader import read_log
 from dialogue.sessions import cut_sessions
+from dialogue.similarity import letters
 from eval.cases import read_cases
 from eval.run import run
 from eval.verdict import Verdict
@@ -25,11 +30,18 @@ LEARNED = {
     "what's the weather in wilkerson": "what's the weather in wilkerson washington",
 }
 
+
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory):
     out = tmp_path_factory.mktemp("fixtures") / "bundle"
     learn(FIXTURES / "log.jsonl", out)
     return out
+
+
+@pytest.fixture(scope="module")
+def dialogues():
+    turns = [turn for turns in read_log(FIXTURES / "dialogues.jsonl", keep_gold=True) for turn in turns]
+    return list(cut_sessions(turns, 300.0))
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +56,12 @@ def judged(engine):
     return report, every
 
 
-def test_the_script_writes_the_same_bytes_again(tmp_path):
-    subprocess.run([sys.executable, FIXTURES / "make_log.py", tmp_path], check=True)
-    for name in ("log.jsonl", "cases.jsonl"):
+@pytest.mark.parametrize(
+    ("script", "names"), [("make_log.py", ("log.jsonl", "cases.jsonl")), ("make_dialogues.py", ("dialogues.jsonl",))]
+)
+def test_the_script_writes_the_same_bytes_again(tmp_path, script, names):
+    subprocess.run([sys.executable, FIXTURES / script, tmp_path], check=True)
+    for name in names:
         assert (tmp_path / name).read_bytes() == (FIXTURES / name).read_bytes()
 
 
@@ -134,6 +149,71 @@ def test_the_cases_are_of_other_users_and_days_than_the_log():
     both = {turn["user_id"] for turn in log} & {turn["user_id"] for turn in cases}
     assert both == {"user-california", "user-anymore"}
     assert max(turn["timestamp"] for turn in log) < min(turn["timestamp"] for turn in cases)
+
+
+def test_the_dialogues_are_of_other_users_and_later_days_than_the_log_and_the_cases(dialogues):
+    others = [
+        json.loads(line)
+        for name in ("log.jsonl", "cases.jsonl")
+        for line in (FIXTURES / name).read_text(encoding="utf-8").splitlines()
+    ]
+    turns = [turn for session in dialogues for turn in session.turns]
+    assert not {turn["user_id"] for turn in others} & {turn.user_id for turn in turns}
+    last = max(datetime.fromisoformat(turn["timestamp"]) for turn in others)
+    assert last.timestamp() < min(turn.timestamp for turn in turns)
+
+
+def test_the_dialogues_are_annotated_as_their_table_reads(dialogues):
+    turns = {turn.turn_id: turn for session in dialogues for turn in session.turns}
+    assert (len(dialogues), len(turns)) == (126, 294)
+    assert all("rephrase_of" in turn.gold.annotated for turn in turns.values())
+    assert Counter(turn.gold.rephrase_kind for turn in turns.values()) == {None: 217, "command": 45, "asr": 32}
+    later = turns["later-039-3"]  # a question came between
+    assert turns[later.gold.rephrase_of].text == "call the office"
+    corrected = turns["correction-091-2"]
+    assert (corrected.text, corrected.gold.rephrase_kind) == ("no i said royals by lorde", "asr")
+    assert turns[corrected.gold.rephrase_of].text == "play royals by lorde"
+
+
+def test_what_is_said_again_failed_earlier_in_the_session_and_is_said_again_once(dialogues):
+    for session in dialogues:
+        place = {turn.turn_id: number for number, turn in enumerate(session.turns)}
+        sources = [turn.gold.rephrase_of for turn in session.turns if turn.gold.rephrase_of]
+        assert len(sources) == len(set(sources))
+        for number, turn in enumerate(session.turns):
+            assert (turn.gold.rephrase_of is None) == (turn.gold.rephrase_kind is None)
+            if turn.gold.rephrase_of:
+                assert place[turn.gold.rephrase_of] < number <= place[turn.gold.rephrase_of] + 3
+                assert session.turns[place[turn.gold.rephrase_of]].gold.success is False
+
+
+def test_each_kind_of_dialogue_holds_what_it_is_named_for(dialogues):
+    links: dict[str, list[int]] = {}
+    for session in dialogues:
+        place = {turn.turn_id: number for number, turn in enumerate(session.turns)}
+        of = links.setdefault(session.turns[0].session_id.rsplit("-", 1)[0], [])
+        of += [n - place[turn.gold.rephrase_of] for n, turn in enumerate(session.turns) if turn.gold.rephrase_of]
+    assert links["switch"] == []
+    assert len(links["repeated"]) == len(links["follow_up"]) == 1
+    assert {2, 3} <= set(links["later"])
+    assert set(links["paraphrase"]) == set(links["misheard"]) == {1}
+    assert len(links["paraphrase"]) + len(links["misheard"]) >= 40
+
+
+def test_neither_letters_nor_failures_alone_solve_the_dialogues(dialogues):
+    pairs = [pair for session in dialogues for pair in pairwise(session.turns)]
+    alike = letters([one.said for one, _ in pairs], [other.said for _, other in pairs])
+    failed = np.array([one.gold.success is False for one, _ in pairs])
+    truth = np.array([other.gold.rephrase_of == one.turn_id for one, other in pairs])
+    gold = sum(turn.gold.rephrase_of is not None for session in dialogues for turn in session.turns)
+
+    def f1(found: np.ndarray) -> float:
+        return 2 * (found & truth).sum() / (found.sum() + gold)
+
+    boundaries = np.linspace(0, 1, 21)
+    assert 0.3 < max(f1(alike >= boundary) for boundary in boundaries) < 0.65
+    assert 0.5 < f1(failed) < 0.75
+    assert max(f1(failed & (alike >= boundary)) for boundary in boundaries) < 0.8
 
 
 def test_every_published_example_is_a_win(judged):

@@ -20,8 +20,16 @@ BELOW = {
     "eval": {"dialogue", "rephrase_detection", "markov", "retrieval", "rewrite"},
 }
 HEAVY = {
-    "torch": set(),
-    "transformers": set(),
+    "torch": {
+        "rephrase_detection/pair_bert_torch.py",
+        "rephrase_detection/pair_bert_training_torch.py",
+        "rephrase_detection/span_torch.py",
+        "rephrase_detection/span_training_torch.py",
+    },
+    "transformers": {"rephrase_detection/pair_bert_torch.py", "rephrase_detection/span_torch.py"},
+    "lightgbm": {"rephrase_detection/boosted_lightgbm.py"},
+    "onnxruntime": {"rephrase_detection/span_onnx.py"},
+    "sentence_transformers": {"rephrase_detection/cosine_sentence_transformers.py"},
     "pyspark": set(),
     "matplotlib": {"rewrite/neighbourhood_matplotlib.py"},
     "duckdb": {"rewrite/duckdb_execution.py"},

@@ -13,7 +13,7 @@ from eval.simulation.arms import Answer, Server
 from eval.simulation.assistant import ANSWER_S, Assistant, Chance, Heard
 from eval.simulation.customers import ROWS, Customers, Session
 from eval.simulation.population import Goal, Recording, Sentence
-from eval.simulation.truth import End, Kind, Noted, Pair
+from eval.simulation.truth import End, Kind, Noted, Pair, Said
 
 FOLLOW_UPS = ("thank you", "stop", "volume up", "thanks", "volume down")
 #: A silence is its median times the odds of a uniform number to the power of this (log-logistic).
@@ -75,7 +75,7 @@ class Traffic:
         weights = np.array([knobs.repeat, knobs.rephrase, knobs.switch, knobs.abandon])
         self._repeat, self._rephrase, self._switch, _ = (np.cumsum(weights) / weights.sum()).tolist()
         self._free: dict[int, float] = {}
-        self._visit = 0
+        self._visit = self._session = 0
 
     def run(self, turns: int, log: TextIO, unseen: TextIO | None, told: Callable[[int], None]) -> Noted:
         """So many turns, written to `log`; those of users who are not learned from to `unseen`."""
@@ -88,6 +88,7 @@ class Traffic:
         return self.noted
 
     def _sit(self, session: Session) -> None:
+        self._session += 1
         start = max(session.start, self._free.get(session.user, 0.0))
         sitting = _Sitting(session.user, start, session.chance)
         if self._robot[session.user]:
@@ -119,7 +120,8 @@ class Traffic:
             before = goal if end is End.REACHED else None
             if end is End.LEFT:
                 return
-            if end is End.SWITCHED and not left:
+            # A session that is out of random numbers begins again with the first: on and on, if none says to leave.
+            if end is End.SWITCHED and not left and sitting.turns < ROWS:
                 own = self._habits[sitting.user]
                 left.append(own[int(row[Chance.LOOKALIKE_PICK] * len(own))])
 
@@ -197,7 +199,9 @@ class Traffic:
         population, user = self._customers.population, sitting.user
         if isinstance(said, str):
             heard, would = self._assistant.hears(said), True
+            words = Said(self._session, -1, -1)
         else:
+            words = Said(self._session, said.of, said.sentence)
             heard = self._assistant.hears(population.texts[said.recording.text])
             own = said.of == goal
             would = said.recording.understood if own else population.reaches(heard.text, goal)
@@ -214,6 +218,7 @@ class Traffic:
         self.noted.rows.append(
             (user, self._visit, kind, goal, self._hopeless[goal], rewritten, would, success, End.NOT_YET)
         )
+        self.noted.said.append(words)
         if len(self.noted.rows) >= self._turns:
             raise _Enough
         return success

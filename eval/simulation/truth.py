@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from enum import IntEnum
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,11 +87,20 @@ class Pair:
         return {name: getattr(self, name) for name in self.__slots__ if name != "users"} | {"users": len(self.users)}
 
 
+class Said(NamedTuple):
+    """What a turn was in the simulation, beside what was wanted: whose words, and in which sitting."""
+
+    session: int  # number of the sitting in the round, from 1
+    goal: int  # the goal whose words they are; of a follow-up -1
+    sentence: int  # place among the sentences of that goal; of a follow-up -1
+
+
 @dataclass(slots=True)
 class Noted:
     """The truth while it is being noted."""
 
     rows: list[tuple[int, ...]] = field(default_factory=list)
+    said: list[Said] = field(default_factory=list)  # of each row; in no file
     pairs: dict[tuple[str, str, str], Pair] = field(default_factory=dict)
 
     def truth(self) -> Truth:

@@ -1,0 +1,156 @@
+"""Gradient-boosted trees over what can be measured on a pair: the strongest detector that needs no encoder.
+
+With the features of the pair alone it is a pairwise baseline, with those of the context the best that hand features
+do; the span model begins where the latter ends (`rephrase_detection.span_torch`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from rephrase_detection.candidates import Candidates, Reach, candidates
+from rephrase_detection.detector import Links, RephraseDetector
+from rephrase_detection.errors import DetectorError
+from rephrase_detection.features import CONTEXT, NAMES, PAIR, pair_features
+from rephrase_detection.pairwise import LabelledPairs, Values, labels
+from rephrase_detection.pairwise_folder import FILE, VERSION, checked_threshold, written_beside
+
+FORMAT = "boosted"
+TREES_FILE = "trees.txt"
+#: Log-odds are kept within this: a leaf that saw one label only is not certain.
+MOST_LOG_ODDS = 9.0
+
+SETTINGS = {
+    "objective": "binary", "num_leaves": 15, "learning_rate": 0.05, "min_data_in_leaf": 10, "lambda_l2": 5.0,
+    "feature_fraction": 0.6, "bagging_fraction": 0.8, "bagging_freq": 1, "deterministic": True,
+    "force_row_wise": True, "verbose": -1,
+}  # fmt: skip
+ROUNDS = 400
+#: Far enough for any second try: time is a feature of the trees.
+WIDE = Reach(3600.0, 3)
+
+
+@dataclass(frozen=True, eq=False)
+class Trees:
+    """Trees over some columns of `pair_features`; the booster is LightGBM's."""
+
+    booster: Any
+    names: tuple[str, ...]
+
+    @classmethod
+    def fitted(
+        cls, features: Values, label: Values, weight: Values, names: Sequence[str] = NAMES, seed: int = 0
+    ) -> Trees:
+        """Grown on the features of labelled pairs [pairs, features], label 1 or 0 and weight [pairs] float64."""
+        lightgbm = _lightgbm()
+        columns = [NAMES.index(name) for name in names]
+        data = lightgbm.Dataset(features[:, columns], label, weight=weight, feature_name=list(names))
+        return cls(lightgbm.train(SETTINGS | {"seed": seed, "num_threads": 2}, data, ROUNDS), tuple(names))
+
+    @classmethod
+    def load(cls, path: Path) -> Trees:
+        """From the file that `save` wrote. Raises DetectorError."""
+        lightgbm = _lightgbm()
+        if not path.is_file():
+            raise DetectorError(f"{path} is missing: train or copy the detector again")
+        try:
+            booster = lightgbm.Booster(model_file=str(path))
+        except lightgbm.basic.LightGBMError as error:
+            raise DetectorError(f"{path} cannot be read ({error}): train or copy the detector again") from error
+        return cls(booster, tuple(booster.feature_name()))
+
+    def save(self, path: Path) -> None:
+        """As LightGBM's text format."""
+        path.write_text(self.booster.model_to_string(num_iteration=-1), encoding="utf-8")
+
+    def log_odds(self, features: Values) -> Values:
+        """Log-odds that a pair is a rephrase, from `pair_features` [pairs, features] -> [pairs] float64."""
+        if not len(features):
+            return np.zeros(0)
+        columns = [NAMES.index(name) for name in self.names]
+        raw = self.booster.predict(features[:, columns], raw_score=True, num_threads=1)
+        return np.clip(np.asarray(raw, np.float64), -MOST_LOG_ODDS, MOST_LOG_ODDS)
+
+
+@dataclass(frozen=True, eq=False)
+class BoostedDetector(RephraseDetector):
+    """Trees alone; `trees.names` says whether they see the context."""
+
+    trees: Trees
+    threshold: float = 0.5
+    reach: Reach = WIDE
+
+    def __post_init__(self) -> None:
+        checked_threshold(self.threshold)
+
+    @classmethod
+    def fitted(
+        cls,
+        examples: Sequence[LabelledPairs],
+        names: Sequence[str] = (*PAIR, *CONTEXT),
+        threshold: float = 0.5,
+        reach: Reach | None = None,
+        seed: int = 0,
+    ) -> BoostedDetector:
+        """Grown on labelled pairs. Raises DetectorError."""
+        label, weight = labels(examples)
+        parts = [pair_features(each.batch, each.p_success, Candidates(each.source, each.target)) for each in examples]
+        trees = Trees.fitted(np.concatenate(parts), label, weight, names, seed)
+        return cls(trees, threshold, reach or WIDE)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> BoostedDetector:
+        """A saved detector. Raises DetectorError."""
+        found = read_manifest(folder, FORMAT)
+        return cls(Trees.load(Path(folder) / TREES_FILE), float(found["threshold"]), Reach(**found["reach"]))
+
+    def save(self, folder: str | Path) -> None:
+        """Write the detector to `folder`, in place of a detector that is there. Raises DetectorError."""
+        with written_beside(folder) as beside:
+            whole = {"format": FORMAT, "version": VERSION, "threshold": self.threshold, "reach": asdict(self.reach)}
+            self.trees.save(beside / TREES_FILE)
+            (beside / FILE).write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
+
+    def score(self, batch: pa.RecordBatch, p_success: Values) -> Links:
+        """The most probable target of every source that has a candidate."""
+        pairs = candidates(batch, self.reach)
+        odds = self.trees.log_odds(pair_features(batch, p_success, pairs))
+        return best_of(pairs, 1 / (1 + np.exp(-odds)), np.full(len(pairs), -1, np.int8))
+
+
+def best_of(pairs: Candidates, probability: Values, kind: NDArray[np.int8]) -> Links:
+    """The most probable pair of every source, the nearest of equals."""
+    order = np.lexsort((pairs.target, -probability, pairs.source))
+    best = order[pairs.first]  # sources are sorted already: the first place of each stays where it was
+    return Links(pairs.source[best], pairs.target[best], probability[best], kind[best])
+
+
+def read_manifest(folder: str | Path, kind: str) -> dict[str, Any]:
+    """The `detector.json` of a folder, which must be of this format. Raises DetectorError."""
+    path = Path(folder) / FILE
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DetectorError(f"{path} is missing: the folder of a trained detector is wanted") from error
+    except (OSError, ValueError) as error:
+        raise DetectorError(f"{path} cannot be read ({error}): train or copy the detector again") from error
+    if not isinstance(found, dict) or (found.get("format"), found.get("version")) != (kind, VERSION):
+        came = (found.get("format"), found.get("version")) if isinstance(found, dict) else type(found).__name__
+        raise DetectorError(f"{path} is of format {came}: {kind!r}, version {VERSION}, is wanted: train it again")
+    return found
+
+
+def _lightgbm() -> Any:
+    try:
+        import lightgbm
+    except ImportError as error:
+        raise DetectorError('trained detectors need LightGBM: pip install "reprise-rewrite[detect]"') from error
+    return lightgbm

@@ -1,0 +1,151 @@
+"""The exported span model: onnxruntime, int8 where it agrees with the model it came from.
+
+Matrix products are quantised with weights per channel and activations by batch; nothing else is. An int8 file is
+accepted only if it says what the torch model says, on windows that training did not see (`Agreement`).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rephrase_detection.errors import DetectorError
+from rephrase_detection.windows import Padded, Windows, by_length, padded
+
+Values = NDArray[np.float64]
+MODEL_FILE = "model.onnx"
+#: Windows at once, and on how many windows an export is checked.
+AT_ONCE, CHECKED = 32, 512
+#: How far an int8 file may be from the model: share of windows that point elsewhere, mean difference of log-odds.
+MOST_FLIPS, MOST_DIFFERENCE = 0.02, 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How near an exported file is to the model that it came from."""
+
+    windows: int
+    flips: float  # share of windows whose best candidate, or none, is another one
+    difference: float  # mean absolute difference of log-odds
+
+    @property
+    def close(self) -> bool:
+        return self.flips <= MOST_FLIPS and self.difference <= MOST_DIFFERENCE
+
+
+class OnnxSpanModel:
+    """An ONNX file with the text's part of the score. Thread-safe; pickled by its path."""
+
+    def __init__(self, path: str | Path, threads: int | None = None) -> None:
+        self.path = Path(path)
+        self.threads = threads
+        self._session: Any = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return OnnxSpanModel, (self.path, self.threads)
+
+    @property
+    def session(self) -> Any:
+        """onnxruntime's, opened when first asked for. Raises DetectorError."""
+        if self._session is None:
+            self._session = _opened(self.path, self.threads)
+        return self._session
+
+    def run(self, batch: Padded) -> tuple[Values, Values]:
+        """Text's part of the scores and log-odds of kind ASR of a padded batch [windows, slots] float64 each."""
+        text, kind = self.session.run(["text", "kind"], batch.model_inputs())
+        return text.astype(np.float64), kind.astype(np.float64)
+
+    def scores(self, windows: Windows, pairs: int) -> tuple[Values, Values]:
+        """The same for every pair [pairs] float64; NaN for a pair without a slot. Windows go in by length."""
+        found = np.full((2, pairs), np.nan)
+        for which in by_length(windows.lengths, AT_ONCE):
+            batch = padded(windows, which)
+            there = batch.pair >= 0
+            for row, values in enumerate(self.run(batch)):
+                found[row, batch.pair[there]] = values[there]
+        return found[0], found[1]
+
+
+def exported(model: Any, windows: Sequence[Windows], folder: Path) -> tuple[OnnxSpanModel, dict[str, Any]]:
+    """The torch model as a file in `folder`, int8 if that agrees, and what was found. Raises DetectorError."""
+    from rephrase_detection.span_training_torch import export, text_scores
+
+    sample = _sample(windows)
+    whole, small = folder / "float32.onnx", folder / "int8.onnx"
+    export(model, whole, sample[0])
+    wanted = [text_scores(model, each)[0] for each in sample]
+    float32 = _agreement(OnnxSpanModel(whole), sample, wanted)
+    if not float32.close:
+        raise DetectorError(f"the exported model says something else than the one that was trained: {float32}")
+    _quantise(whole, small)
+    int8 = _agreement(OnnxSpanModel(small), sample, wanted)
+    chosen = small if int8.close else whole
+    shutil.copyfile(chosen, folder / MODEL_FILE)
+    told = {"kind": "int8" if int8.close else "float32", "int8": asdict(int8), "float32": asdict(float32)}
+    return OnnxSpanModel(folder / MODEL_FILE), told
+
+
+def _sample(windows: Sequence[Windows]) -> list[Padded]:
+    """Some windows of every log, in padded batches."""
+    share = max(CHECKED // max(len(windows), 1), 8)
+    found = []
+    for each in windows:
+        rows = np.arange(len(each))[:: max(len(each) // share, 1)][:share]
+        found += [padded(each, rows[which]) for which in by_length(each.lengths[rows], 16)] if len(rows) else []
+    if not found:
+        raise DetectorError("there is no window to check the export with: a longer log is wanted")
+    return found
+
+
+def _agreement(model: OnnxSpanModel, sample: Sequence[Padded], wanted: Sequence[Values]) -> Agreement:
+    flips, differences, windows = 0, [], 0
+    for batch, right in zip(sample, wanted, strict=True):
+        found, there = model.run(batch)[0], batch.pair >= 0
+        best = [
+            np.where(each.max(axis=1) > 0, each.argmax(axis=1), -1)
+            for each in (np.where(there, found, -np.inf), np.where(there, right, -np.inf))
+        ]
+        flips += int((best[0] != best[1]).sum())
+        windows += len(found)
+        differences.append(np.abs(found - right)[there])
+    return Agreement(windows, flips / max(windows, 1), float(np.concatenate(differences).mean()))
+
+
+def _quantise(whole: Path, small: Path) -> None:
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    ready = whole.with_name("ready.onnx")
+    quant_pre_process(str(whole), str(ready), skip_symbolic_shape=True)
+    quantize_dynamic(
+        str(ready), str(small), per_channel=True, weight_type=QuantType.QInt8, op_types_to_quantize=["MatMul", "Gemm"]
+    )
+
+
+def _opened(path: Path, threads: int | None) -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise DetectorError('the span detector needs onnxruntime: pip install "reprise-rewrite[detect]"') from error
+    if not path.is_file():
+        raise DetectorError(f"{path} is missing: train or copy the detector again")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = threads or int(os.environ.get("OMP_NUM_THREADS", "0"))
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own errors share no public root
+        raise DetectorError(f"{path} cannot be read as a model ({error}): train or copy the detector again") from error
+    names = {each.name for each in session.get_inputs()}
+    wanted = {"input_ids", "attention_mask", "token_type_ids", "start", "end"}
+    if names != wanted:
+        raise DetectorError(f"{path} reads {sorted(names)}: a model that reads {sorted(wanted)} is wanted")
+    return session
