@@ -6,7 +6,7 @@ STAMP := $(VENV)/installed
 # Tests run in parallel processes; `make test JOBS=1` runs them one after the other.
 JOBS ?= 2
 
-.PHONY: help setup demo test lint types bench clean
+.PHONY: help setup demo detector test lint types bench clean
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -26,6 +26,11 @@ demo: $(STAMP) ## Learn from the fixtures, show what was learned, answer the pub
 	$(BIN)/rewrite show build/demo --source "play the news from bee bee sea"
 	$(BIN)/python examples/published.py build/demo
 	$(BIN)/python -m eval run build/demo fixtures/cases.jsonl
+
+detector: $(STAMP) ## Train a detector of rephrases on the fixtures, in small (minutes), and learn with it
+	$(BIN)/rewrite train-detector fixtures/dialogues.jsonl fixtures/log.jsonl --out build/detector \
+		--layers 2 --epochs 1 --max-windows 500
+	$(BIN)/rewrite learn fixtures/log.jsonl --out build/detected --detector build/detector
 
 test: $(STAMP) lint types ## Run all checks
 	$(BIN)/python -m pytest -n $(JOBS)

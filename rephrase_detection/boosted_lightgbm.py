@@ -1,7 +1,8 @@
 """Gradient-boosted trees over what can be measured on a pair: the strongest detector that needs no encoder.
 
-With the features of the pair alone it is a pairwise baseline, with those of the context the best that hand features
-do; the span model begins where the latter ends (`rephrase_detection.span_torch`).
+Trees go on from the log-odds of the lexical rung, which suits any log: where there is little to learn from they change
+little. With the features of the pair alone it is a pairwise baseline, with those of the context the best that hand
+features do; the span model begins where the latter ends (`rephrase_detection.span_torch`).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +34,12 @@ SETTINGS = {
     "objective": "binary", "num_leaves": 15, "learning_rate": 0.05, "min_data_in_leaf": 10, "lambda_l2": 5.0,
     "feature_fraction": 0.6, "bagging_fraction": 0.8, "bagging_freq": 1, "deterministic": True,
     "force_row_wise": True, "verbose": -1,
+    "num_threads": 1,  # the same trees as by more threads, which wait for each other on a busy machine
 }  # fmt: skip
 ROUNDS = 400
+#: For labels that no person gave: a few small steps from the lexical rung, since more would learn the rule by heart.
+WEAK_SETTINGS, WEAK_ROUNDS = {"num_leaves": 4, "min_data_in_leaf": 20, "lambda_l2": 20.0}, 60
+LEXICAL = NAMES.index("lexical")
 #: Far enough for any second try: time is a feature of the trees.
 WIDE = Reach(3600.0, 3)
 
@@ -47,13 +53,29 @@ class Trees:
 
     @classmethod
     def fitted(
-        cls, features: Values, label: Values, weight: Values, names: Sequence[str] = NAMES, seed: int = 0
+        cls,
+        features: Values,
+        label: Values,
+        weight: Values,
+        names: Sequence[str] = NAMES,
+        seed: int = 0,
+        weak: bool = False,
     ) -> Trees:
-        """Grown on the features of labelled pairs [pairs, features], label 1 or 0 and weight [pairs] float64."""
+        """Grown on the features of labelled pairs [pairs, features], label 1 or 0 and weight [pairs] float64.
+
+        `weak` says that no person gave the labels. Raises DetectorError.
+        """
+        if not len(label):
+            raise DetectorError(
+                "no labelled pair came to grow trees on: give a longer log, or annotated dialogues (gold.rephrase_of)"
+            )
         lightgbm = _lightgbm()
         columns = [NAMES.index(name) for name in names]
-        data = lightgbm.Dataset(features[:, columns], label, weight=weight, feature_name=list(names))
-        return cls(lightgbm.train(SETTINGS | {"seed": seed, "num_threads": 2}, data, ROUNDS), tuple(names))
+        table = np.ascontiguousarray(features[:, columns])
+        start = np.ascontiguousarray(features[:, LEXICAL])
+        data = lightgbm.Dataset(table, label, weight=weight, init_score=start, feature_name=list(names))
+        settings = SETTINGS | (WEAK_SETTINGS if weak else {}) | {"seed": seed}
+        return cls(lightgbm.train(settings, data, WEAK_ROUNDS if weak else ROUNDS), tuple(names))
 
     @classmethod
     def load(cls, path: Path) -> Trees:
@@ -65,7 +87,10 @@ class Trees:
             booster = lightgbm.Booster(model_file=str(path))
         except lightgbm.basic.LightGBMError as error:
             raise DetectorError(f"{path} cannot be read ({error}): train or copy the detector again") from error
-        return cls(booster, tuple(booster.feature_name()))
+        names = tuple(booster.feature_name())
+        if other := sorted(set(names) - set(NAMES)):
+            raise DetectorError(f"{path} reads {', '.join(other)}, which is not measured: train the detector again")
+        return cls(booster, names)
 
     def save(self, path: Path) -> None:
         """As LightGBM's text format."""
@@ -77,7 +102,7 @@ class Trees:
             return np.zeros(0)
         columns = [NAMES.index(name) for name in self.names]
         raw = self.booster.predict(features[:, columns], raw_score=True, num_threads=1)
-        return np.clip(np.asarray(raw, np.float64), -MOST_LOG_ODDS, MOST_LOG_ODDS)
+        return np.clip(np.asarray(raw, np.float64) + features[:, LEXICAL], -MOST_LOG_ODDS, MOST_LOG_ODDS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +127,7 @@ class BoostedDetector(RephraseDetector):
     ) -> BoostedDetector:
         """Grown on labelled pairs. Raises DetectorError."""
         label, weight = labels(examples)
-        parts = [pair_features(each.batch, each.p_success, Candidates(each.source, each.target)) for each in examples]
+        parts = [features_among(each, reach or WIDE) for each in examples]
         trees = Trees.fitted(np.concatenate(parts), label, weight, names, seed)
         return cls(trees, threshold, reach or WIDE)
 
@@ -110,13 +135,20 @@ class BoostedDetector(RephraseDetector):
     def load(cls, folder: str | Path) -> BoostedDetector:
         """A saved detector. Raises DetectorError."""
         found = read_manifest(folder, FORMAT)
-        return cls(Trees.load(Path(folder) / TREES_FILE), float(found["threshold"]), Reach(**found["reach"]))
+        try:
+            threshold, reach = float(found["threshold"]), Reach(**found["reach"])
+        except (KeyError, TypeError, ValueError) as error:
+            path = Path(folder) / FILE
+            raise DetectorError(f"{path} lacks or has wrong parameters ({error!r}): train it again") from error
+        return cls(Trees.load(Path(folder) / TREES_FILE), threshold, reach)
 
     def save(self, folder: str | Path) -> None:
         """Write the detector to `folder`, in place of a detector that is there. Raises DetectorError."""
         with written_beside(folder) as beside:
-            whole = {"format": FORMAT, "version": VERSION, "threshold": self.threshold, "reach": asdict(self.reach)}
+            whole: dict[str, Any] = {"format": FORMAT, "version": VERSION, "threshold": self.threshold}
+            whole["reach"] = asdict(self.reach)
             self.trees.save(beside / TREES_FILE)
+            whole["files"] = digests(beside, [TREES_FILE])
             (beside / FILE).write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
 
     def score(self, batch: pa.RecordBatch, p_success: Values) -> Links:
@@ -124,6 +156,15 @@ class BoostedDetector(RephraseDetector):
         pairs = candidates(batch, self.reach)
         odds = self.trees.log_odds(pair_features(batch, p_success, pairs))
         return best_of(pairs, 1 / (1 + np.exp(-odds)), np.full(len(pairs), -1, np.int8))
+
+
+def features_among(examples: LabelledPairs, reach: Reach) -> Values:
+    """The features of labelled pairs beside all candidates, as `score` sees them [pairs, features] float64."""
+    turns, beside = max(examples.batch.num_rows, 1), candidates(examples.batch, reach)
+    wanted = examples.source * turns + examples.target
+    keys = np.union1d(wanted, beside.source * turns + beside.target)
+    found = pair_features(examples.batch, examples.p_success, Candidates(keys // turns, keys % turns))
+    return np.asarray(found[np.searchsorted(keys, wanted)], np.float64)
 
 
 def best_of(pairs: Candidates, probability: Values, kind: NDArray[np.int8]) -> Links:
@@ -134,7 +175,7 @@ def best_of(pairs: Candidates, probability: Values, kind: NDArray[np.int8]) -> L
 
 
 def read_manifest(folder: str | Path, kind: str) -> dict[str, Any]:
-    """The `detector.json` of a folder, which must be of this format. Raises DetectorError."""
+    """The `detector.json` of a folder, which must be of this format, with the files it names. Raises DetectorError."""
     path = Path(folder) / FILE
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -145,7 +186,17 @@ def read_manifest(folder: str | Path, kind: str) -> dict[str, Any]:
     if not isinstance(found, dict) or (found.get("format"), found.get("version")) != (kind, VERSION):
         came = (found.get("format"), found.get("version")) if isinstance(found, dict) else type(found).__name__
         raise DetectorError(f"{path} is of format {came}: {kind!r}, version {VERSION}, is wanted: train it again")
+    for name, digest in dict(found.get("files", {})).items():
+        if not (path.parent / name).is_file():
+            raise DetectorError(f"{path.parent / name} is missing: train or copy the detector again")
+        if digests(path.parent, [name])[name] != digest:
+            raise DetectorError(f"{path.parent / name} is not as it was written: train or copy the detector again")
     return found
+
+
+def digests(folder: Path, names: Sequence[str]) -> dict[str, str]:
+    """What some files of a folder hold, for its manifest: LightGBM may crash on trees that were cut off."""
+    return {name: blake2b((folder / name).read_bytes(), digest_size=16).hexdigest() for name in names}
 
 
 def _lightgbm() -> Any:

@@ -37,15 +37,15 @@ class Reach:
             )
 
     @classmethod
-    def covering(cls, gaps: NDArray[np.float64], turns: Rows, share: float = 0.98, least_s: float = 60.0) -> Reach:
+    def covering(cls, gaps: NDArray[np.float64], turns: Rows, share: float = 0.995, least_s: float = 600.0) -> Reach:
         """The least reach that holds this share of known rephrases: their seconds and turns after the source [pairs].
 
         `least_s` bounds the limit from below, six hours from above. Without a known rephrase, the defaults.
         """
         if not len(gaps):
             return cls()
-        limit = min(max(float(np.quantile(gaps, share)) * 1.25, least_s), 21_600.0)
-        return cls(limit, int(min(max(np.quantile(turns, share), 1), 8)))
+        gap, distance = (float(np.quantile(each, share, method="inverted_cdf")) for each in (gaps, turns))
+        return cls(min(max(gap * 1.25, least_s), 21_600.0), int(min(max(distance, 1), 8)))
 
 
 @dataclass(frozen=True, slots=True)

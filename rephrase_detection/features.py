@@ -18,13 +18,13 @@ from dialogue.canonical import fold
 from dialogue.outcomes import OutcomeModel
 from dialogue.similarity import compare, differing_sound, distinct_pairs
 from rephrase_detection.candidates import Candidates, Rows
-from rephrase_detection.lexical import FIXED, LEAST_FAILURE
+from rephrase_detection.lexical import FIXED, LEAST_FAILURE, LexicalWeights
 
 Values = NDArray[np.float64]
 
 PAIR = (
     "letters", "words", "shared_words", "sound", "part", "differing_sound", "identical", "words_source",
-    "words_target", "words_more", "fixed_source", "fixed_target", "gap", "turns_between", "failed",
+    "words_target", "words_more", "fixed_source", "fixed_target", "gap", "turns_between", "failed", "lexical",
 )  # fmt: skip
 
 #: Evidence of the outcome model that both turns of a pair bring as features.
@@ -61,6 +61,7 @@ def pair_features(batch: pa.RecordBatch, p_success: Values, pairs: Candidates) -
     if not len(pairs):
         return np.zeros((0, len(NAMES)))
     columns = _likeness(batch, pairs) | _distance(batch, p_success, pairs) | _feedback(batch, p_success, pairs)
+    columns["lexical"] = _lexical(columns)
     columns |= _replies(batch, pairs) | _others(columns["letters"], batch, pairs) | _alternatives(batch, pairs)
     return np.stack([columns[name] for name in NAMES], axis=1).astype(np.float64)
 
@@ -99,6 +100,14 @@ def _distance(batch: pa.RecordBatch, p_success: Values, pairs: Candidates) -> di
         "turns_between": (pairs.target - pairs.source - 1).astype(np.float64),
         "failed": np.log(np.maximum(1 - p_success[pairs.source], LEAST_FAILURE)),
     }
+
+
+def _lexical(columns: dict[str, Values]) -> Values:
+    """The log-odds of the lexical rung, whose weights suit any log: where trees go on from [pairs] float64."""
+    weights = LexicalWeights()
+    same = ("letters", "words", "shared_words", "sound", "identical", "turns_between", "failed")
+    odds = weights.prior + weights.gap * columns["gap"] / np.log1p(120.0)
+    return np.asarray(odds + sum(getattr(weights, name) * columns[name] for name in same), np.float64)
 
 
 def _feedback(batch: pa.RecordBatch, p_success: Values, pairs: Candidates) -> dict[str, Values]:

@@ -10,7 +10,7 @@ what either part was trained for).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,27 +35,33 @@ class Joint:
 
     @classmethod
     def fitted(
-        cls, pairs: Sequence[Candidates], label: Sequence[Values], trees: Sequence[Values], text: Sequence[Values]
+        cls,
+        pairs: Sequence[Candidates],
+        label: Sequence[Values],
+        trees: Sequence[Values],
+        text: Sequence[Values],
+        towards: Joint | None = None,
     ) -> Joint:
         """The most likely numbers, every log counting alike; a label is 1, 0 or NaN, text NaN where nobody was asked.
 
-        One array [pairs] for each log.
+        One array [pairs] for each log. `towards` is what is believed beforehand.
         """
         from scipy.optimize import minimize
 
         parts = [_Part.of(*each) for each in zip(pairs, label, trees, text, strict=True)]
         parts = [part for part in parts if part.sources]
         if not parts:
-            return cls()
+            return towards or cls()
+        believed = np.array(astuple(towards or cls()))
         scale = sum(part.sources for part in parts) / len(parts)
 
         def loss(numbers: Values) -> float:
             likelihood = sum(part.loss(numbers) / part.sources for part in parts) * scale
-            away = numbers - np.array([1.0, 1.0, 0.0])
+            away = numbers - believed
             return float(likelihood + BELIEF * away @ away)
 
         bounds = [(0.05, 3.0), (0.0, 3.0), (-5.0, 5.0)]
-        found = minimize(loss, np.array([1.0, 1.0, 0.0]), bounds=bounds, method="L-BFGS-B")
+        found = minimize(loss, believed, bounds=bounds, method="L-BFGS-B")
         return cls(*found.x.tolist())
 
     def probability(self, pairs: Candidates, trees: Values, text: Values) -> Values:
@@ -109,7 +115,12 @@ def best_threshold(pairs: Sequence[Candidates], label: Sequence[Values], probabi
         found = 2 * (flagged * right).sum(axis=1) / (counts + positives)
         expected = 2 * (flagged * top).sum(axis=1) / (counts + p[known].sum())
         best.append((found + expected) / 2)
-    return float(grid[int(np.argmax(np.mean(best, axis=0)))]) if best else 0.5
+    return _middle_best(grid, np.mean(best, axis=0)) if best else 0.5
+
+
+def _middle_best(grid: Values, worth: Values) -> float:
+    equal = np.flatnonzero(worth >= worth.max() - 1e-9)
+    return float(grid[equal[len(equal) // 2]])
 
 
 def _best_rows(pairs: Candidates, probability: Values) -> NDArray[np.int64]:

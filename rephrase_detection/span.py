@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from rephrase_detection.boosted_lightgbm import TREES_FILE, Trees, best_of, read_manifest
+from rephrase_detection.boosted_lightgbm import TREES_FILE, Trees, best_of, digests, read_manifest
 from rephrase_detection.candidates import Candidates, Reach, candidates
 from rephrase_detection.detector import Links, RephraseDetector
 from rephrase_detection.errors import DetectorError
@@ -54,9 +54,10 @@ class SpanParameters:
     def from_dict(cls, found: Mapping[str, Any]) -> SpanParameters:
         """From the manifest of a detector. Raises DetectorError."""
         try:
-            plain = {name: found[name] for name in ("threshold", "asked_below", "surely_none", "max_tokens")}
-            return cls(Reach(**found["reach"]), Joint(**found["joint"]), **plain)
-        except (KeyError, TypeError, ValueError) as error:
+            plain = {name: float(found[name]) for name in ("threshold", "asked_below", "surely_none")}
+            joint = Joint(**{name: float(value) for name, value in found["joint"].items()})
+            return cls(Reach(**found["reach"]), joint, **plain, max_tokens=int(found["max_tokens"]))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DetectorError(f"{FILE} lacks or has wrong parameters ({error!r}): train it again") from error
 
 
@@ -127,6 +128,11 @@ class SpanDetector(RephraseDetector):
         codes = np.where(np.isnan(kind), -1, kind > 0).astype(np.int8)
         return best_of(pairs, probability, codes)
 
+    def parts(self, batch: pa.RecordBatch, p_success: Values, pairs: Candidates) -> tuple[Values, Values]:
+        """The log-odds of the trees and of the text for some pairs, the latter NaN where it was not asked [pairs]."""
+        trees = self.trees.log_odds(pair_features(batch, p_success, pairs))
+        return trees, self._read(batch, pairs, trees)[0]
+
     def _read(self, batch: pa.RecordBatch, pairs: Candidates, trees: Values) -> tuple[Values, Values]:
         """What the encoder makes of the pairs whose source is open; NaN for all others [pairs] float64 each."""
         found = np.full((2, len(pairs)), np.nan)
@@ -163,7 +169,8 @@ def distinct_windows(windows: Windows) -> tuple[list[int], list[int]]:
     for window in range(len(windows)):
         tokens = slice(*windows.token_starts[window : window + 2])
         slots = slice(*windows.slot_starts[window : window + 2])
-        key = windows.tokens[tokens].tobytes() + b"|" + windows.start[slots].tobytes()
+        parts = (windows.tokens[tokens], windows.again[tokens], windows.start[slots], windows.end[slots])
+        key = b"|".join(each.tobytes() for each in parts)
         if key not in places:
             places[key] = len(distinct)
             distinct.append(window)
@@ -176,9 +183,10 @@ def write_detector(
 ) -> None:
     """The folder of a detector, written beside and then renamed. Raises DetectorError."""
     with written_beside(out) as beside:
-        whole = {"format": FORMAT, "version": VERSION, **asdict(parameters)}
         trees.save(beside / TREES_FILE)
         copyfile(model.path, beside / MODEL_FILE)
         encoder.tokenizer.save(str(beside / TOKENIZER_FILE))
+        files = digests(beside, [TREES_FILE, MODEL_FILE, TOKENIZER_FILE])
+        whole = {"format": FORMAT, "version": VERSION, **asdict(parameters), "files": files}
         for name, content in ((METRICS_FILE, metrics), (FILE, whole)):
             (beside / name).write_text(json.dumps(content, indent=2, default=float) + "\n", encoding="utf-8")

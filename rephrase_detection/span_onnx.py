@@ -24,7 +24,7 @@ MODEL_FILE = "model.onnx"
 #: Windows at once, and on how many windows an export is checked.
 AT_ONCE, CHECKED = 32, 512
 #: How far an int8 file may be from the model: share of windows that point elsewhere, mean difference of log-odds.
-MOST_FLIPS, MOST_DIFFERENCE = 0.02, 0.25
+MOST_FLIPS, MOST_DIFFERENCE = 0.05, 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,8 @@ def _opened(path: Path, threads: int | None) -> Any:
         raise DetectorError(f"{path} is missing: train or copy the detector again")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    options.intra_op_num_threads = threads or int(os.environ.get("OMP_NUM_THREADS", "0"))
+    asked = os.environ.get("OMP_NUM_THREADS", "")  # may be a list, one number for each level of nesting
+    options.intra_op_num_threads = threads or int(asked if asked.isdecimal() else 0)
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's own errors share no public root

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel
 
+from rephrase_detection.errors import DetectorError
 from rephrase_detection.windows import MARKS
 
 
@@ -67,18 +68,31 @@ class SpanModel(nn.Module):
 def span_model(folder: str | Path, tokenizer: Any, layers: int | None = None, seed: int = 0) -> SpanModel:
     """A model with the pretrained encoder of a folder, of which it keeps the first `layers` layers, all by default.
 
-    The marks get embeddings of their own, which begin as those of the words that MARKS names.
+    The marks get embeddings of their own, which begin as those of the words that MARKS names. Raises DetectorError.
     """
     torch.manual_seed(seed)
-    config = AutoConfig.from_pretrained(folder)
-    if layers is not None:
-        config.num_hidden_layers = min(layers, config.num_hidden_layers)
-    encoder = AutoModel.from_pretrained(folder, config=config, add_pooling_layer=False)
+    encoder = _encoder(Path(folder), layers)
     known = int(encoder.get_input_embeddings().num_embeddings)
     if tokenizer.get_vocab_size() > known:
         encoder.resize_token_embeddings(tokenizer.get_vocab_size(), mean_resizing=False)
     table = encoder.get_input_embeddings().weight.data
     for mark, words in MARKS.items():
-        ids = tokenizer.encode(words, add_special_tokens=False).ids
-        table[tokenizer.token_to_id(mark)] = table[ids].mean(dim=0)
+        if ids := tokenizer.encode(words, add_special_tokens=False).ids:
+            table[tokenizer.token_to_id(mark)] = table[ids].mean(dim=0)
     return SpanModel(encoder)
+
+
+def _encoder(folder: Path, layers: int | None) -> nn.Module:
+    try:
+        config = AutoConfig.from_pretrained(folder)
+        if layers is not None:
+            config.num_hidden_layers = min(layers, config.num_hidden_layers)
+        found: nn.Module = AutoModel.from_pretrained(folder, config=config, add_pooling_layer=False)
+    except Exception as error:  # transformers, safetensors and torch each have errors of their own
+        raise DetectorError(
+            f"{folder} cannot be read as an encoder ({error!s:.200}): the folder of a BERT-like model with config.json"
+            " and model.safetensors is wanted"
+        ) from error
+    if getattr(config, "type_vocab_size", 0) < 2:
+        raise DetectorError(f"the encoder in {folder} has no second segment: one with two, as BERT has, is wanted")
+    return found

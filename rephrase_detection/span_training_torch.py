@@ -10,8 +10,11 @@ where the trees' log-odds come from trees that did not see the window's session.
 from __future__ import annotations
 
 import copy
+import logging
 import math
+import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -136,10 +139,27 @@ def export(model: SpanModel, path: Path, batch: Padded) -> None:
     windows, tokens, slots = (torch.export.Dim(name) for name in ("windows", "tokens", "slots"))
     shapes = {name: {0: windows, 1: slots if name in ("start", "end") else tokens} for name in read}
     model.eval()
-    torch.onnx.export(
-        model, (), str(path), kwargs=read, input_names=list(read), output_names=["text", "kind"],
-        dynamic_shapes=shapes, dynamo=True, external_data=False, verbose=False,
-    )  # fmt: skip
+    with _quiet_export():
+        torch.onnx.export(
+            model, (), str(path), kwargs=read, input_names=list(read), output_names=["text", "kind"],
+            dynamic_shapes=shapes, dynamo=True, external_data=False, verbose=False,
+        )  # fmt: skip
+
+
+@contextmanager
+def _quiet_export() -> Iterator[None]:
+    """Without the exporter's warnings, which are about torch's own code and not about the model."""
+    loud = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
+    levels = [each.level for each in loud]
+    try:
+        for each in loud:
+            each.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for each, level in zip(loud, levels, strict=True):
+            each.setLevel(level)
 
 
 def _loss(
@@ -240,8 +260,11 @@ def _resumed(folder: Path, model: SpanModel, optimizer: Any, schedule: Any) -> t
     path = folder / CHECKPOINT
     if not path.is_file():
         return [], None
-    state = torch.load(path, weights_only=True)
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    schedule.load_state_dict(state["schedule"])
-    return list(state["losses"]), state["best"]
+    try:
+        state = torch.load(path, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        schedule.load_state_dict(state["schedule"])
+        return list(state["losses"]), state["best"]
+    except Exception as error:  # torch, pickle and zip files each have errors of their own
+        raise DetectorError(f"{path} cannot be read ({error!r:.200}): delete it, and training begins anew") from error

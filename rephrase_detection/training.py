@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 from dialogue.canonical import Canonicaliser
 from dialogue.outcomes import EvidenceWeights, OutcomeModel
 from dialogue.table import dialogue_batch
-from dialogue.turn import Session
+from dialogue.turn import Session, Turn
 from rephrase_detection.boosted_lightgbm import Trees
 from rephrase_detection.candidates import Candidates, Reach, candidates
+from rephrase_detection.contrast import contrast_sessions, user_once
 from rephrase_detection.errors import DetectorError
 from rephrase_detection.features import pair_features
 from rephrase_detection.joining import Joint, best_threshold
@@ -44,6 +45,10 @@ BLIND = OutcomeModel(replace(EvidenceWeights(), repeated=0.0, rephrased=0.0, mov
 #: The widest reach that is looked at when the reach is learned.
 WIDEST = Reach(limit_s=86_400.0, max_turns=5)
 FOLDS = 5
+#: No log is read less far: in another one a second try may come later, and weak labels hold the nearest ones only.
+LEAST_TURNS = 3
+#: Where nobody annotated anything: the encoder has half a say.
+UNCALIBRATED = Joint(1.0, 0.5, 0.0)
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,7 @@ class TrainingLog:
 
     name: str
     sessions: tuple[Session, ...]
+    made_up: bool = False  # from another log's turns
 
 
 @dataclass(frozen=True)
@@ -62,11 +68,12 @@ class Recipe:
     epochs: int = 2
     layers: int | None = None  #: of the encoder, counted from the input; None: all
     batch_windows: int = 32
-    learning_rate: float = 5e-5
+    learning_rate: float = 1e-4
     max_windows: int = 6000  #: of a log, with all that hold a rephrase and a sample of the others
     max_tokens: int = 128
     patience: int = 1
     development: float = 0.15  #: share of the sessions held back, where no development logs are given
+    contrast: int = 1500  #: sessions made from the turns of each log without annotation
     surely_none: float = -5.0  #: log-odds of the trees below which a window is not asked about
     canonical: Canonicaliser = field(default_factory=Canonicaliser)
     rules: WeakRules = field(default_factory=WeakRules)
@@ -90,7 +97,9 @@ class Prepared:
     pairs: Candidates
     features: Values  # [pairs, features] float64
     labels: PairLabels
+    weight: Values  # of each pair beside the others of its log [pairs] float64
     annotated: bool
+    made_up: bool  # of contrast sessions
 
     @property
     def known(self) -> NDArray[np.bool_]:
@@ -121,6 +130,7 @@ def train_detector(
     told("labelling", 0, 3)
     reach = learned_reach(train, recipe)
     told("labelling", 1, 3)
+    train, held = with_contrast(train, recipe, 0), with_contrast(held, recipe, 1)
     seen = [prepare(log, reach, recipe) for log in train]
     unseen = [prepare(log, reach, recipe) for log in held]
     _refuse_useless(seen, unseen)
@@ -143,7 +153,7 @@ def train_detector(
     told("exporting", 1, 1)
     joint, measured = _joined(onnx, unseen, there, priors)
     sources = np.concatenate([each.p_success[each.pairs.source[each.labels.label == 1]] for each in seen])
-    asked = min(max(float(np.quantile(sources, 0.995)) + 0.005, 0.9), 1.0)
+    asked = min(max(float(np.quantile(sources, 0.999)) + 0.005, 0.9), 1.0)
     parameters = SpanParameters(
         reach=reach, joint=joint, threshold=measured["threshold"], asked_below=asked, max_tokens=recipe.max_tokens,
         surely_none=recipe.surely_none,
@@ -159,18 +169,51 @@ def train_detector(
     return metrics
 
 
+def recalibrated(detector: SpanDetector, logs: Sequence[TrainingLog], recipe: Recipe | None = None) -> SpanDetector:
+    """The same detector, joined and with a threshold for annotated logs that it did not learn from.
+
+    What is rare in one assistant's dialogues is common in another's: a detector that was trained on several should be
+    calibrated where it is to be used. Raises DetectorError where no log is annotated.
+    """
+    recipe, parameters = recipe or Recipe(), detector.parameters
+    known = [prepare(log, parameters.reach, recipe) for log in logs if _annotated(log)]
+    if not known:
+        raise DetectorError("no annotated log came: gold.rephrase_of is wanted to calibrate on")
+    parts = [detector.parts(each.batch, each.p_success, each.pairs) for each in known]
+    pairs, labels = [each.pairs for each in known], [each.labels.label for each in known]
+    joint = Joint.fitted(pairs, labels, [trees for trees, _ in parts], [text for _, text in parts], parameters.joint)
+    found = [joint.probability(each.pairs, *part) for each, part in zip(known, parts, strict=True)]
+    threshold = best_threshold(pairs, labels, found)
+    return replace(detector, parameters=replace(parameters, joint=joint, threshold=threshold))
+
+
 def prepare(log: TrainingLog, reach: Reach, recipe: Recipe) -> Prepared:
     """The pairs of a log with features and labels."""
     batch = dialogue_batch(log.sessions, recipe.canonical)
     p_success = OutcomeModel().judge(batch)
     pairs = candidates(batch, reach)
     features = pair_features(batch, p_success, pairs)
-    annotated = _annotated(log)
-    if annotated:
-        found = gold_labels(log.sessions, pairs)
+    annotated = _annotated(log) and not log.made_up
+    if annotated or log.made_up:
+        found, weight = gold_labels(log.sessions, pairs), np.ones(len(pairs))
     else:
         found = weak_labels(batch, BLIND.judge(batch), pairs, features, recipe.rules)
-    return Prepared(log.name, batch, p_success, pairs, features, found, annotated)
+        users, said = (batch[name].to_pylist() for name in ("user_id", "said"))
+        weight = user_once(users, said, pairs.source, pairs.target)
+    return Prepared(log.name, batch, p_success, pairs, features, found, weight, annotated, log.made_up)
+
+
+def with_contrast(logs: Sequence[TrainingLog], recipe: Recipe, part: int) -> list[TrainingLog]:
+    """The logs, and after each that has no annotation made-up sessions that have."""
+    found = []
+    for log in logs:
+        found.append(log)
+        if recipe.contrast and not log.made_up and not _annotated(log):
+            p_success = OutcomeModel().judge(dialogue_batch(log.sessions, recipe.canonical))
+            count = recipe.contrast if part == 0 else max(recipe.contrast // 4, 50)
+            made = contrast_sessions(log.sessions, p_success, count, recipe.seed * 2 + part)
+            found += [TrainingLog(f"{log.name}, contrast", made, made_up=True)] if made else []
+    return found
 
 
 def learned_reach(logs: Sequence[TrainingLog], recipe: Recipe) -> Reach:
@@ -181,15 +224,17 @@ def learned_reach(logs: Sequence[TrainingLog], recipe: Recipe) -> Reach:
         pairs = each.pairs.among(each.labels.label == 1)
         times = np.asarray(each.batch["timestamp"], np.float64)
         if len(pairs) >= 10:
-            found.append(Reach.covering(times[pairs.target] - times[pairs.source], pairs.target - pairs.source))
+            learned = Reach.covering(times[pairs.target] - times[pairs.source], pairs.target - pairs.source)
+            found.append(learned)
     if not found:
         return Reach()
-    return Reach(max(each.limit_s for each in found), max(each.max_turns for each in found))
+    return Reach(max(each.limit_s for each in found), max(LEAST_TURNS, *(each.max_turns for each in found)))
 
 
 def balanced(logs: Sequence[Prepared]) -> list[Values]:
     """Weights of the known pairs by which every log counts alike [known pairs] float64, one array a log."""
-    return [np.full(int(each.known.sum()), 2000.0 / max(int(each.known.sum()), 1)) for each in logs]
+    found = [each.weight[each.known] for each in logs]
+    return [weight * (2000.0 / max(float(weight.sum()), 1.0)) for weight in found]
 
 
 def grown(
@@ -211,11 +256,13 @@ def grown(
 
 
 def _fitted(logs: Sequence[Prepared], weights: list[Values], used: list[NDArray[np.bool_]], seed: int) -> Trees:
-    rows = [each.known & part for each, part in zip(logs, used, strict=True)]
+    """Trees of what was said; made-up sessions are for the encoder, since trees would learn how they were made."""
+    rows = [each.known & part & (not each.made_up) for each, part in zip(logs, used, strict=True)]
     features = np.concatenate([each.features[row] for each, row in zip(logs, rows, strict=True)])
     label = np.concatenate([each.labels.label[row] for each, row in zip(logs, rows, strict=True)])
     weight = np.concatenate([w[row[each.known]] for each, row, w in zip(logs, rows, weights, strict=True)])
-    return Trees.fitted(features, label, weight, seed=seed)
+    weak = not any(each.annotated for each in logs)
+    return Trees.fitted(features, label, weight, seed=seed, weak=weak)
 
 
 def _window_set(
@@ -256,13 +303,13 @@ def _chosen(
     positive = np.maximum.reduceat(np.nan_to_num(label), starts) > 0
     open_ = np.maximum.reduceat(prior[windows.pair], starts) >= recipe.surely_none
     asked = known & (positive | open_)
-    weight = np.ones(len(windows))
+    weight = np.maximum.reduceat(log.weight[windows.pair], starts)
     others = np.flatnonzero(asked & ~positive)
     room = max(recipe.max_windows - int(positive.sum()), 1)
     if len(others) > room:
         kept = np.random.default_rng([recipe.seed, number]).permutation(others)[:room]
         asked[np.setdiff1d(others, kept)] = False
-        weight[kept] = len(others) / room
+        weight[kept] *= len(others) / room
     rows = np.flatnonzero(asked)
     return rows, weight[rows]
 
@@ -270,15 +317,21 @@ def _chosen(
 def _joined(
     onnx: Any, logs: Sequence[Prepared], windows: Sequence[Windows], priors: Sequence[Values]
 ) -> tuple[Joint, dict[str, Any]]:
-    """How trees and text go together on the sessions held back, and what the two then reach there."""
+    """How trees and text go together on the sessions held back, and what the two then reach there.
+
+    Weak labels calibrate nothing, as they are those of a rule: without an annotated log UNCALIBRATED stands.
+    """
     texts = [onnx.scores(each, len(log.pairs))[0] for each, log in zip(windows, logs, strict=True)]
-    joint = Joint.fitted(
-        [each.pairs for each in logs], [each.labels.label for each in logs], priors, texts
-    )
+    told = [place for place, log in enumerate(logs) if log.annotated]
+    joint, threshold = UNCALIBRATED, 0.5
+    if told:
+        pairs, labels = [logs[n].pairs for n in told], [logs[n].labels.label for n in told]
+        joint = Joint.fitted(pairs, labels, [priors[n] for n in told], [texts[n] for n in told])
+        there = [joint.probability(logs[n].pairs, priors[n], texts[n]) for n in told]
+        threshold = best_threshold(pairs, labels, there)
     probabilities = [
         joint.probability(log.pairs, prior, text) for log, prior, text in zip(logs, priors, texts, strict=True)
     ]
-    threshold = best_threshold([log.pairs for log in logs], [log.labels.label for log in logs], probabilities)
     known = [
         (float(p), float(label))
         for log, each in zip(logs, probabilities, strict=True)
@@ -292,6 +345,8 @@ def _joined(
         "rephrases": int(positives),
         "precision": right / max(len(flagged), 1),
         "recall": right / max(positives, 1),
+        "calibrated": bool(told),
+        "joint": asdict(joint),
     }
 
 
@@ -357,6 +412,11 @@ def _told(recipe: Recipe) -> dict[str, Any]:
     return {name: value for name, value in asdict(recipe).items() if isinstance(value, int | float | None)}
 
 
+def _fingerprint(turn: Turn) -> str:
+    of = turn.gold.rephrase_of if turn.gold else ""
+    return f"{turn.turn_id} {turn.timestamp} {turn.said!r} {turn.response!r} {turn.outcome} {of}"
+
+
 def _work_folder(
     out: Path,
     logs: Sequence[TrainingLog],
@@ -368,7 +428,7 @@ def _work_folder(
     turns = hashlib.sha256()
     for log in (*logs, *development):
         for session in log.sessions:
-            turns.update("\n".join(f"{turn.turn_id} {turn.text}" for turn in session.turns).encode())
+            turns.update("\n".join(map(_fingerprint, session.turns)).encode())
     job = json.dumps({"turns": turns.hexdigest(), "encoder": str(encoder), "recipe": repr(recipe)})
     work = out.absolute().with_name(out.name + ".work")
     name = work / "job.json"
@@ -377,6 +437,3 @@ def _work_folder(
         work.mkdir(parents=True)
         name.write_text(job, encoding="utf-8")
     return work
-
-
-__all__ = ["Prepared", "Recipe", "SpanDetector", "TrainingLog", "grown", "prepare", "train_detector"]

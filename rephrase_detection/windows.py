@@ -4,7 +4,7 @@
           [gap-1] [user] play imagine dragons [done] [assistant] playing imagine dragons
           [gap-4] [user] thank you [SEP]
 
-Marks in brackets are special tokens: who speaks, the time since the turn before (in buckets), how sure the recogniser
+Marks in brackets are special tokens: who speaks, the time since the source (in buckets), how sure the recogniser
 was, and observed feedback. Replies are cut in the middle, since they apologise and ask at their ends; a source that is
 too long is cut at its end; *a candidate is never cut*. Candidates that do not fit into one window go into the next,
 again behind the source, so that long dialogues slide.
@@ -16,6 +16,7 @@ learns to do so from far fewer examples than by itself.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,7 @@ from rephrase_detection.errors import DetectorError
 
 Ints = NDArray[np.int64]
 
-#: Upper ends of the buckets of the silence between two turns, in seconds; the last is open.
+#: Upper ends of the buckets of the time from a source to a candidate, in seconds; the last is open.
 GAPS_S = (5.0, 15.0, 30.0, 60.0, 300.0)
 #: Upper ends of the buckets of the recogniser's confidence.
 CONFIDENCES = (0.4, 0.75)
@@ -119,6 +120,7 @@ class WindowEncoder:
         tokenizer.no_truncation()
         tokenizer.no_padding()
         tokenizer.add_special_tokens(list(MARKS))
+        tokenizer.encode_special_tokens = True  # a reply that reads "[user]" is text, not a mark
         self.mark = {name: tokenizer.token_to_id(name) for name in MARKS}
         self.cls, self.sep = _special(tokenizer, "[CLS]", "<s>"), _special(tokenizer, "[SEP]", "</s>")
 
@@ -133,6 +135,9 @@ class WindowEncoder:
                 f"{folder} has no tokenizer.json: a model with a fast tokenizer is wanted"
                 " (transformers writes one with tokenizer.save_pretrained)"
             )
+        most = _positions(Path(folder) / "config.json")
+        if most is not None and most < max_tokens:
+            raise DetectorError(f"the encoder in {folder} reads {most} tokens: max_tokens of {max_tokens} is too many")
         try:
             return cls(Tokenizer.from_file(str(path)), max_tokens)
         except Exception as error:  # the library raises bare Exceptions
@@ -295,6 +300,15 @@ def _ends(tokens: list[int], room: int) -> list[int]:
         return tokens
     head = room // 3
     return tokens[:head] + tokens[len(tokens) - (room - head) :]
+
+
+def _positions(config: Path) -> int | None:
+    """How many tokens an encoder reads; None where its configuration, which a detector has not, does not say."""
+    try:
+        found = json.loads(config.read_text(encoding="utf-8")).get("max_position_embeddings")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return found if isinstance(found, int) else None
 
 
 def _special(tokenizer: Any, *names: str) -> int:

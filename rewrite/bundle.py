@@ -11,6 +11,7 @@ suspensions.parquet   rewrites that turned bad while they were live, and until w
 states.parquet        the chain: its states, with what came of them
 transitions.parquet   and the steps between them that enough users took
 counts/               what each user did, in sums: an update adds to them (rewrite.own_counts)
+detector/             the trained detector that found the rephrases; none where the lexical did
 overrides.json        a person's word; may change at any time, so the manifest does not vouch for it
 index/                arrays for serving, mapped into memory; derived from the tables
 
@@ -20,8 +21,8 @@ A bundle is published whole (`rewrite.publish`) and is then read only, but for t
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Container, Iterator, Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -36,8 +37,10 @@ FORMAT = "reprise-bundle"
 VERSION = 2
 MANIFEST = "manifest.json"
 COUNTS = "counts"
+DETECTOR = "detector"
 
-#: Bundles up to this size are checked by digest when they are opened; larger ones by the sizes of their files.
+#: Bundles up to this size are checked by digest when they are opened; larger ones by the sizes of their files. The
+#: detector is left out: whoever uses it checks it (`rewrite.detectors.carried`), and serving does not.
 DIGESTED_BYTES = 64 << 20
 
 REMEDY = "Learn it again, or restore it from a copy"
@@ -56,6 +59,8 @@ class Manifest:
     span: Mapping[str, Any]  # all logs up to the latest (`rewrite.facts.Span`)
     counts: Mapping[str, int]
     files: Mapping[str, Mapping[str, Any]]  # path in the bundle -> {"bytes", "sha256"}
+    #: What found the rephrases: "name" and "digest", which only a trained one has; empty where it was not written down.
+    detector: Mapping[str, str | None] = field(default_factory=dict)
 
 
 def software_version() -> str:
@@ -74,14 +79,16 @@ def write_manifest(
     log: Mapping[str, Any],
     span: Mapping[str, Any],
     counts: Mapping[str, int],
+    detector: Mapping[str, str | None] | None = None,
 ) -> None:
     """Digests every file of a finished folder and writes the manifest: the last step before publication."""
     files = {
         path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": _digest(path)}
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name not in (MANIFEST, OVERRIDES)
+        if path.is_file() and path not in (folder / MANIFEST, folder / OVERRIDES)
     }
-    manifest = Manifest(FORMAT, VERSION, software_version(), created, parameters, log, span, counts, files)
+    software = software_version()
+    manifest = Manifest(FORMAT, VERSION, software, created, parameters, log, span, counts, files, detector or {})
     raw = json.loads(json.dumps(asdict(manifest)))
     raw["sha256"] = _digest_of(raw)
     write_beside(folder / MANIFEST, (json.dumps(raw, ensure_ascii=False, indent=1) + "\n").encode())
@@ -123,13 +130,18 @@ class Bundle:
         if not path.is_dir():
             raise BundleError(f"no bundle at {path}: a folder made by `rewrite learn LOG --out {path}` is wanted")
         bundle = cls(path, _manifest(path), asked)
-        total = sum(file["bytes"] for file in bundle.manifest.files.values())
-        bundle.check(digests=total <= DIGESTED_BYTES if verify is None else verify)
+        bundle.check(digests=bundle.quickly_digested() if verify is None else bundle.manifest.files if verify else ())
         Overrides.load(path)
         return bundle
 
-    def check(self, *, digests: bool) -> None:
-        """Raises DamagedBundle unless every file is there with its size (and its digest)."""
+    def quickly_digested(self) -> set[str]:
+        """The files whose digest takes a moment only: all but the detector's, unless they are large together."""
+        files = self.manifest.files
+        served = {name for name in files if not name.startswith(f"{DETECTOR}/")}
+        return served if sum(files[name]["bytes"] for name in served) <= DIGESTED_BYTES else set()
+
+    def check(self, *, digests: Container[str]) -> None:
+        """Raises DamagedBundle unless every file is there with its size, and those named with their digest."""
         for name, wanted in self.manifest.files.items():
             path = self.path / name
             if not path.is_file():
@@ -138,7 +150,7 @@ class Bundle:
                 raise DamagedBundle(
                     f"{path} has {path.stat().st_size:,} bytes, the manifest says {wanted['bytes']:,}. {REMEDY}"
                 )
-            if digests and _digest(path) != wanted["sha256"]:
+            if name in digests and _digest(path) != wanted["sha256"]:
                 raise DamagedBundle(f"the content of {path} is not what the manifest vouches for. {REMEDY}")
 
     @property
@@ -193,12 +205,13 @@ def _manifest(path: Path) -> Manifest:
             f"{path} is in bundle format {raw['version']}, this is reprise-rewrite {software_version()}, which reads"
             f" {VERSION}: learn the bundle again from its logs (its pins and blocks, in {OVERRIDES}, are kept)"
         )
-    missing = sorted({field.name for field in fields(Manifest)} - set(raw))
+    names = {each.name: each.default_factory is MISSING for each in fields(Manifest)}
+    missing = sorted(name for name, wanted in names.items() if wanted and name not in raw)
     if missing:
         raise DamagedBundle(f"{file} lacks {missing[0]!r}. {REMEDY}")
     if raw.pop("sha256", None) != _digest_of(raw):
         raise DamagedBundle(f"{file} is not as it was written: its digest is another. {REMEDY}")
-    return Manifest(**{field.name: raw[field.name] for field in fields(Manifest)})
+    return Manifest(**{name: raw[name] for name in names if name in raw})
 
 
 def _digest_of(raw: Mapping[str, Any]) -> str:

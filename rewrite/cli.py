@@ -1,8 +1,9 @@
-"""The command line: `rewrite check | learn | query | batch | show | verify | pin | unpin | block | unblock`.
+"""The command line: `rewrite check | learn | show | query | batch | verify | pin | unpin | block | unblock`, and
+`rewrite train-detector`.
 
-Each command is a function in a file of its own kind: `cli_check` and `cli_learn` read logs, `cli_ask` asks a bundle,
-`cli_show` looks at one, `cli_overrides` holds a person's word. Data goes to stdout; progress, warnings and errors go
-to stderr.
+Each command is a function in a file of its own kind: `cli_check`, `cli_learn` and `cli_train_detector` read logs,
+`cli_ask` asks a bundle, `cli_show` looks at one, `cli_overrides` holds a person's word. Data goes to stdout; progress,
+warnings and errors go to stderr.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from rewrite.cli_exit import clearly
 from rewrite.cli_learn import learn
 from rewrite.cli_overrides import block, pin, unblock, unpin
 from rewrite.cli_show import show, verify
+from rewrite.cli_train_detector import train_detector
 
-COMMANDS = (check, learn, show, query, batch, verify, pin, unpin, block, unblock)
+COMMANDS = (check, learn, show, query, batch, verify, pin, unpin, block, unblock, train_detector)
 
 app = typer.Typer(
     name="rewrite",

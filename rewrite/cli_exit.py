@@ -40,7 +40,7 @@ _CODES: tuple[tuple[type[Exception], ExitCode], ...] = (
 )
 
 #: Commands that go on where they were.
-_RESUMED = {"learn", "batch"}
+_RESUMED = {"learn", "batch", "train_detector"}
 
 Command = Callable[..., None]
 Debug = Annotated[bool, typer.Option("--debug", help="Show where in the program an error came from.")]
@@ -50,7 +50,15 @@ def exit_code(error: BaseException) -> ExitCode:
     """The exit code that stands for an error."""
     if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "InterruptException":  # the latter: DuckDB's
         return ExitCode.INTERRUPTED
+    if _of_a_detector(error):
+        return ExitCode.USAGE
     return next((code for kind, code in _CODES if isinstance(error, kind)), ExitCode.FAULT)
+
+
+def _of_a_detector(error: BaseException) -> bool:
+    """Whether it is a DetectorError; told without importing that package, which would load numpy and pyarrow."""
+    errors = sys.modules.get("rephrase_detection.errors")
+    return errors is not None and isinstance(error, errors.DetectorError)
 
 
 def clearly(command: Command) -> Command:
@@ -84,7 +92,7 @@ def _end(error: BaseException, command: str, debug: bool) -> NoReturn:
     if code is ExitCode.INTERRUPTED:
         say(stderr(), "Interrupted." + (" The same command goes on where it was." if command in _RESUMED else ""))
     else:
-        known = isinstance(error, RewriteError | DialogueError)
+        known = isinstance(error, RewriteError | DialogueError) or _of_a_detector(error)
         told = str(error) if known else f"{type(error).__name__}: {error}"
         advice = "" if known or debug else "\nAdd --debug to see where this came from."
         say(stderr(), f"Error: {legible_lines(told)}{advice}", "red")

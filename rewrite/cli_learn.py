@@ -20,10 +20,11 @@ from rewrite.cli_check import (
     with_workers,
 )
 from rewrite.cli_words import VERDICTS
-from rewrite.console import ConsoleProgress, counted, facts_table, print_json, say, stdout, warn
+from rewrite.console import ConsoleProgress, counted, duration, facts_table, print_json, say, stdout, warn
 
 if TYPE_CHECKING:
     from rewrite.config import LearnConfig
+    from rewrite.detectors import Detection
     from rewrite.facts import Summary
 
 
@@ -42,6 +43,15 @@ def learn(
     previous: Annotated[
         Path | None,
         typer.Option(metavar="BUNDLE", help="An earlier bundle that learns on: give the new logs alone."),
+    ] = None,
+    detector: Annotated[
+        str | None,
+        typer.Option(
+            metavar="span|lexical|DIR",
+            help="What finds rephrases: the folder of a trained detector, the span detector that --previous or the old"
+            " BUNDLE carries, or the lexical one.",
+            show_default="that of --previous, else lexical",
+        ),
     ] = None,
     min_users: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Distinct users that a rewrite needs.", show_default="5")
@@ -76,10 +86,15 @@ def learn(
     others: give the logs since then. Turns that it counted are found and left out, so that logs may overlap. BUNDLE may
     be the same in both options.
 
+    The bundle carries the trained detector that it was learned with, so that --previous goes on with it.
+
     Example:  [bold]rewrite learn logs/ --out bundle --config learn.toml[/bold]
 
     Example:  [bold]rewrite learn today.jsonl.gz --out bundle --previous bundle[/bold]
+
+    Example:  [bold]rewrite learn logs/ --out bundle --detector detector[/bold]
     """
+    from rewrite.detectors import named
     from rewrite.job import learn as learn_log
 
     chosen = with_log_options(_parameters(config, previous), reject_limit, session_gap)
@@ -89,7 +104,8 @@ def learn(
     chosen = replace(chosen, resources=replaced(chosen.resources, threads=threads, memory_limit=memory_limit))
     if workers is not None or config is None:
         chosen = with_workers(chosen, workers, logs)
-    summary = learn_log(logs, out, config=chosen, previous=previous, progress=ConsoleProgress())
+    found = None if detector is None else named(detector, previous, out)
+    summary = learn_log(logs, out, config=chosen, previous=previous, detector=found, progress=ConsoleProgress())
     if json:
         print_json(_learn_document(summary))
     else:
@@ -115,13 +131,14 @@ def _learn_document(summary: Summary) -> dict[str, Any]:
         "log": summary.log.as_dict(),
         "counts": dict(summary.counts),
         "verdicts": dict(summary.verdicts),
+        "detector": summary.detection.as_dict(),
         "rejects_file": summary.log.report.rejects_path,
     }
 
 
 def _print_learned(summary: Summary, config: LearnConfig) -> None:
     console, counts = stdout(), summary.counts
-    told = facts_in_words(summary.log, summary.log.report.rejects_path)
+    told = facts_in_words(summary.log, summary.log.report.rejects_path) + _detection_in_words(summary.detection)
     judged = sum(summary.verdicts.values())
     told += [
         ("Judged", counted(judged, "pair of a request and a rewrite", "pairs of a request and a rewrite")),
@@ -137,6 +154,19 @@ def _print_learned(summary: Summary, config: LearnConfig) -> None:
     if not counts["rewrites"]:
         warn(_why_none(summary, config))
     say(console, f"\nNext: rewrite show {_named(summary.out)}", "bold")
+
+
+def _detection_in_words(detection: Detection) -> list[tuple[str, str]]:
+    """Which detector found the rephrases; of a trained one also how fast, where that is known."""
+    told = [("Rephrases", f"found by the {detection.name} detector {detection.digest or ''}".rstrip())]
+    if detection.digest is None or not detection.seconds:
+        return told
+    turns = f"{counted(detection.turns, 'turn')} judged in {duration(detection.seconds)}"
+    speed = f"{turns}, {detection.turns_per_second:,.0f} a second"
+    if detection.windows is not None:
+        windows = f"{counted(detection.windows, 'window')} read, {detection.windows_per_second:,.0f} a second"
+        speed = f"{speed}; {windows}"
+    return [*told, ("", speed)]
 
 
 def _most_first(verdicts: Mapping[str, int]) -> list[tuple[str, int]]:

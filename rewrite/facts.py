@@ -12,6 +12,7 @@ from typing import Any
 from dialogue.reader import ReadReport
 from dialogue.sessions import GapHistogram, SessionBoundary
 from rewrite.bundle import Bundle
+from rewrite.detectors import Detection
 from rewrite.execution import MICRO, Execution
 from rewrite.mining import Candidate
 
@@ -87,6 +88,7 @@ class Summary:
     log: LogFacts
     counts: Mapping[str, int]
     verdicts: Mapping[str, int]  # candidates by the gate's reason
+    detection: Detection
 
 
 def log_facts(tables: Execution, report: ReadReport, boundary: SessionBoundary, gaps: GapHistogram) -> LogFacts:
@@ -102,12 +104,12 @@ def log_facts(tables: Execution, report: ReadReport, boundary: SessionBoundary, 
     return LogFacts(report, turns, users, sessions, failing, rephrased, first, last, boundary, gaps, before)
 
 
-def summary(out: Path, facts: LogFacts, candidates: list[Candidate]) -> Summary:
+def summary(out: Path, facts: LogFacts, candidates: list[Candidate], detection: Detection) -> Summary:
     """What was published, in counts."""
     verdicts: dict[str, int] = {}
     for each in candidates:
         verdicts[each.verdict.reason.value] = verdicts.get(each.verdict.reason.value, 0) + 1
-    return Summary(out, facts, Bundle.open(out, verify=False).manifest.counts, verdicts)
+    return Summary(out, facts, Bundle.open(out, verify=False).manifest.counts, verdicts, detection)
 
 
 def _iso(seconds: float | None) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from time import monotonic
 
 from dialogue.outcomes import OutcomeModel
 from dialogue.reader import PathLike
@@ -15,6 +16,7 @@ from rewrite.attempts import ATTEMPT_SCHEMA, AttemptFinder
 from rewrite.bundle import Bundle
 from rewrite.config import LearnConfig
 from rewrite.counting import count_all
+from rewrite.detectors import Detection, asked, used
 from rewrite.errors import ConfigError
 from rewrite.execution import MICRO
 from rewrite.facts import LogFacts, Span, Summary, log_facts, summary
@@ -45,6 +47,9 @@ def learn(
     rewrites stay on as long as they are likelier good than not, and turns that it counted are not counted again. A
     person's pins and blocks are kept from the bundle at `out` and from `previous`. A killed job goes on where it was
     when it is called again.
+
+    Rephrases are found by `detector`; without one by the trained detector that `previous` carries, and else by the
+    lexical one. The bundle carries a trained detector on: `rewrite.detectors.TrainedDetector.load(folder)`.
     """
     out = real(out)
     config, progress = config or LearnConfig(), progress or Progress()
@@ -56,11 +61,12 @@ def learn(
         )
     paths = [logs] if isinstance(logs, str | os.PathLike) else list(logs)
     refuse_foreign(out)
+    detector = used(detector, earlier, config.resources.workers)
     with disk_space(out), locked(out, "learn"), working_on(out, paths, config, detector, earlier) as run:
         rejects = rejects_of(out)
         report = read_turns(run, paths, config, rejects, progress, earlier)
         boundary, gaps = cut(run, config, progress, earlier)
-        find_attempts(run, boundary, detector or LexicalDetector(), progress)
+        detection = find_attempts(run, boundary, detector, progress)
         facts = log_facts(run.tables, report, boundary, gaps)
 
         span = count(run, config, progress, earlier)
@@ -68,10 +74,10 @@ def learn(
         populate(run.tables, config, table.rewrites, progress)
 
         draft = draft_of(out)
-        write_bundle(run.tables, draft, config, facts, span.adding(facts), graph, table, progress)
+        write_bundle(run.tables, draft, config, facts, span.adding(facts), graph, table, detector, progress)
         publish(draft, out, earlier, progress)
         run.finish()
-        return summary(out, facts, table.candidates)
+        return summary(out, facts, table.candidates, detection)
 
 
 def check(
@@ -110,12 +116,14 @@ def cut(
         return SessionBoundary(given, method, None, histogram.share_below(given)), histogram
 
 
-def find_attempts(run: Run, boundary: SessionBoundary, detector: RephraseDetector, progress: Progress) -> None:
+def find_attempts(run: Run, boundary: SessionBoundary, detector: RephraseDetector, progress: Progress) -> Detection:
     """Stages 3 and 4: sessions, the outcome of every turn, and what each failed turn was said again as."""
     finder = AttemptFinder(boundary.seconds, OutcomeModel(), detector)
     total = int(str(run.tables.one("SELECT count(*) FROM ordered")[0]))
+    found, before, begun = run.tables.has("attempts"), asked(detector), monotonic()
     with progress.stage("judging outcomes and finding rephrases", total) as stage:
         run.tables.map("attempts", "ordered", finder, ATTEMPT_SCHEMA, whole="user_id", told=stage.advance)
+    return Detection.of(detector, total, before, None if found else monotonic() - begun)
 
 
 def count(run: Run, config: LearnConfig, progress: Progress, earlier: Bundle | None = None) -> Span:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from dialogue.blocks import log_files
 from dialogue.reader import PathLike
-from rephrase_detection import LexicalDetector, RephraseDetector
+from rephrase_detection import RephraseDetector
 from rewrite.bundle import Bundle, is_ours, software_version
 from rewrite.config import LearnConfig
 from rewrite.duckdb_execution import DuckDBExecution, Workers
@@ -52,7 +52,7 @@ def working_on(
     out: Path,
     paths: list[PathLike],
     config: LearnConfig,
-    detector: RephraseDetector | None,
+    detector: RephraseDetector,
     earlier: Bundle | None,
 ) -> Run:
     """The work folder beside `out`, emptied unless it belongs to the very same job."""
@@ -75,7 +75,7 @@ def _job(
     out: Path,
     paths: list[PathLike],
     config: LearnConfig,
-    detector: RephraseDetector | None,
+    detector: RephraseDetector,
     earlier: Bundle | None,
 ) -> str:
     """What makes two jobs the same: the files as they are, the earlier bundle, parameters, detector and software."""
@@ -86,7 +86,7 @@ def _job(
         "files": [[str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns] for file in files],
         "parameters": parameters,
         "previous": asdict(earlier.manifest) if earlier else None,
-        "detector": repr(detector or LexicalDetector()),
+        "detector": repr(detector),
         "software": software_version(),
         "code": _code_digest(),
     }

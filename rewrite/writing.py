@@ -13,9 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from rephrase_detection import RephraseDetector
 from retrieval import HistoryEntry
 from rewrite.bundle import COUNTS, Bundle, write_manifest
 from rewrite.config import LearnConfig
+from rewrite.detectors import carry
 from rewrite.execution import MICRO, Execution
 from rewrite.facts import LogFacts, Span
 from rewrite.gate import GateReason, Standing
@@ -50,9 +52,10 @@ def write_bundle(
     span: Span,
     graph: Graph | None,
     table: Table,
+    detector: RephraseDetector,
     progress: Progress,
 ) -> None:
-    """Stage 9, the writing: tables for the machine and for people, the serving arrays, and the manifest."""
+    """Stage 9, the writing: tables for the machine and people, the serving arrays, the detector, and the manifest."""
     with progress.stage("writing the bundle"):
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
@@ -111,6 +114,7 @@ def write_bundle(
             log=facts.as_dict(),
             span=asdict(span),
             counts=counts,
+            detector=carry(detector, draft),
         )
 
 

@@ -48,9 +48,10 @@ def test_help_lists_the_commands_and_the_exit_codes() -> None:
     for code in ExitCode:
         assert f" {code.value}  " in told
     for command in COMMANDS:
-        assert f" {command.__name__} " in told
-        shown = CliRunner().invoke(app, [command.__name__, "--help"]).stdout
-        assert f"rewrite {command.__name__} " in shown.split("Example:")[1]
+        name = command.__name__.replace("_", "-")
+        assert f" {name} " in told
+        shown = CliRunner().invoke(app, [name, "--help"]).stdout
+        assert f"rewrite {name} " in shown.split("Example:")[1]
         assert "--debug" in shown
 
 

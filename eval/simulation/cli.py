@@ -22,6 +22,9 @@ from eval.simulation.knobs import Knobs, parse_settings
 from eval.simulation.loop import Progress, Result
 from eval.simulation.loop import simulate as run
 from eval.simulation.population import Population
+from rephrase_detection import RephraseDetector
+from rephrase_detection.errors import DetectorError
+from rephrase_detection.loading import load_detector
 from rewrite import RewriteError
 
 WRONG_USE, BAD_BUNDLE = 2, 4
@@ -37,6 +40,9 @@ def simulate(
     rounds: Annotated[int | None, typer.Option(help="Rounds; the engine learns after each.")] = None,
     arms: Annotated[str, typer.Option(help="Arms of the trial, of: " + ", ".join(Arm))] = ",".join(Arm),
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same log, byte for byte.")] = 0,
+    detector: Annotated[
+        str | None, typer.Option(help="What finds rephrases in the log: lexical, or the folder of a trained detector.")
+    ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KNOB=VALUE", help="Turns a knob; may come many times.")
     ] = None,
@@ -66,10 +72,11 @@ def simulate(
         knobs = Knobs().having(**(parse_settings(settings or []) | asked))
         chosen, population = parse_arms(arms), _population(attempts, fixtures)
         with TemporaryDirectory(prefix="reprise-simulation-") as scratch:
-            result = _run(population, out or Path(scratch) / "out", knobs, chosen, seed, told)
+            finder = load_detector(detector) if detector else None
+            result = _run(population, out or Path(scratch) / "out", knobs, chosen, seed, finder, told)
             if out:
                 report.write(result, out)
-    except SimulationError as error:
+    except (SimulationError, DetectorError) as error:
         told.print(f"[red]No simulation:[/red] {escape(str(error))}", soft_wrap=True)
         raise typer.Exit(WRONG_USE) from error
     except (RewriteError, DialogueError) as error:
@@ -88,7 +95,15 @@ def _population(attempts: Path | None, fixtures: bool) -> Population:
     return Population.from_file(attempts) if attempts else Population.from_table()
 
 
-def _run(population: Population, out: Path, knobs: Knobs, arms: tuple[Arm, ...], seed: int, told: Console) -> Result:
+def _run(
+    population: Population,
+    out: Path,
+    knobs: Knobs,
+    arms: tuple[Arm, ...],
+    seed: int,
+    detector: RephraseDetector | None,
+    told: Console,
+) -> Result:
     columns = (
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[speed]}"),
         TimeElapsedColumn(),
@@ -105,4 +120,5 @@ def _run(population: Population, out: Path, knobs: Knobs, arms: tuple[Arm, ...],
         def stage(name: str) -> None:
             bars.update(bar, description=name)
 
-        return run(population, out, knobs=knobs, arms=arms, seed=seed, progress=Progress(turns, stage))
+        listener = Progress(turns, stage)
+        return run(population, out, knobs=knobs, arms=arms, seed=seed, detector=detector, progress=listener)

@@ -33,6 +33,7 @@ from eval.simulation.knobs import Knobs
 from eval.simulation.population import Population
 from eval.simulation.traffic import Traffic
 from eval.simulation.truth import Truth
+from rephrase_detection import RephraseDetector
 
 VERSION = 1
 
@@ -88,20 +89,24 @@ def simulate(
     knobs: Knobs | None = None,
     arms: Sequence[Arm] = tuple(Arm),
     seed: int = 0,
+    detector: RephraseDetector | None = None,
     progress: Progress | None = None,
 ) -> Result:
     """Runs a simulation in the folder `out`, or goes on with the one there. The same arguments give the same log.
 
+    `detector` finds the rephrases that the engine learns from; the mining job's own where None is given.
+
     Raises SimulationError.
     """
     knobs, progress, out, arms = knobs or Knobs(), progress or Progress(), Path(out), tuple(arms)
-    _claim(out, {"version": VERSION, "seed": seed, "arms": arms, "population": population.digest} | knobs.as_dict())
+    told = {"version": VERSION, "seed": seed, "arms": arms, "population": population.digest} | knobs.as_dict()
+    _claim(out, told | ({"detector": repr(detector)} if detector else {}))
     customers = Customers(population, knobs, seed)
     arm_of = assign(customers, arms)
     rounds: list[RoundResult] = []
     for number in range(1, knobs.traffic.rounds + 1):
         if not (_folder(out, number) / "done.json").exists():
-            _round(customers, out, number, arms, arm_of, progress)
+            _round(customers, out, number, arms, arm_of, detector, progress)
         rounds.append(_load(out, number, knobs.traffic.users))
     return Result(arms, arm_of, tuple(rounds), knobs, seed)
 
@@ -118,6 +123,7 @@ def _round(
     number: int,
     arms: tuple[Arm, ...],
     arm_of: NDArray[np.int64],
+    detector: RephraseDetector | None,
     progress: Progress,
 ) -> None:
     """One round, and what is learned after it."""
@@ -143,17 +149,17 @@ def _round(
     talked = monotonic()
     if number < knobs.traffic.rounds:
         progress.stage(f"round {number}: learning")
-        _learn(out, number, knobs.learning.window, earlier)
+        _learn(out, number, knobs.learning.window, earlier, detector)
     took = {"simulated_s": talked - begun, "learned_s": monotonic() - talked, "rewrites": _rewrites(earlier)}
     (folder / "done.json").write_text(json.dumps(took) + "\n", encoding="utf-8")
 
 
-def _learn(out: Path, number: int, window: int, earlier: Path | None) -> None:
+def _learn(out: Path, number: int, window: int, earlier: Path | None, detector: RephraseDetector | None) -> None:
     from rewrite import learn  # slow to load, and --help needs none of it
 
     first = max(1, number - window + 1) if window else number
     logs = [_folder(out, each) / "log.jsonl" for each in range(first, number + 1)]
-    learn(logs, _folder(out, number) / "bundle", previous=None if window else earlier)
+    learn(logs, _folder(out, number) / "bundle", previous=None if window else earlier, detector=detector)
 
 
 def _rewrites(bundle: Path | None) -> int:
