@@ -27,9 +27,9 @@ demo: $(STAMP) ## Learn from the fixtures, show what was learned, answer the pub
 	$(BIN)/python examples/published.py build/demo
 	$(BIN)/python -m eval run build/demo fixtures/cases.jsonl
 
-detector: $(STAMP) ## Train a detector of rephrases on the fixtures, in small (minutes), and learn with it
-	$(BIN)/rewrite train-detector fixtures/dialogues.jsonl fixtures/log.jsonl --out build/detector \
-		--layers 2 --epochs 1 --max-windows 500
+detector: $(STAMP) ## Train a detector of rephrases on the fixtures' log, measure it on other dialogues, learn with it
+	$(BIN)/rewrite train-detector fixtures/log.jsonl --out build/detector --layers 3 --epochs 1
+	$(BIN)/python -m eval detect fixtures/dialogues.jsonl --detector build/detector --against lexical
 	$(BIN)/rewrite learn fixtures/log.jsonl --out build/detected --detector build/detector
 
 test: $(STAMP) lint types ## Run all checks

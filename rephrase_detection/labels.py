@@ -3,10 +3,11 @@
 Gold, where a log has it: the later turn names the earlier one, or says that it names none. Where it has not, a pair is
 labelled only if several signs agree:
 
-a rephrase     the source probably failed, the target is likely by the lexical rung and probably worked, or many users
-               took the same step; nothing that the two say is opposite
-no rephrase    the source probably worked, or the two are unlike in letters, words and sound and the step is nobody
-               else's
+a rephrase     the source probably failed, the target is like it in letters, words or sound, or several users took the
+               same step far more often than by chance; nothing that the two say is opposite; where both say the same,
+               the target worked
+no rephrase    the source probably worked, one of them is an answer or navigation, the two say the opposite, or they are
+               unlike in letters, words and sound and the step is nobody else's
 
 Everything between is left open, and no detector learns from it.
 """
@@ -20,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from dialogue.contrasts import ENGLISH
 from dialogue.outcomes import session_numbers
 from dialogue.turn import Session
 from rephrase_detection.candidates import Candidates, Rows
@@ -81,7 +83,7 @@ def weak_labels(
     likeness = np.max([column[name] for name in ("letters", "words", "sound", "shared_words")], axis=0)
     shared = _shared_steps(batch, pairs, rules)
     source, target = p_success[pairs.source], p_success[pairs.target]
-    fixed = (column["fixed_source"] + column["fixed_target"]) > 0
+    fixed = ((column["fixed_source"] + column["fixed_target"]) > 0) | _reversed(batch, pairs)
     positive = (source < rules.failed_below) & ~fixed & ((likeness >= rules.alike_from) | shared)
     positive &= (column["identical"] == 0) | (target >= rules.worked_from)
     negative = (source >= rules.worked_from) | fixed | ((likeness < rules.unlike_below) & ~shared)
@@ -90,6 +92,15 @@ def weak_labels(
     label[positive & ~nearest] = np.nan
     kind = np.where(column["differing_sound"] >= 0.4, 1, 0)
     return PairLabels(label, np.where(label == 1, kind, -1).astype(np.int8))
+
+
+def _reversed(batch: pa.RecordBatch, pairs: Candidates) -> NDArray[np.bool_]:
+    """Whether a pair says the opposite: the light on and then off is no second try [pairs] bool."""
+    said = batch["said"].dictionary_encode()
+    stances = [ENGLISH.stance(text) for text in said.dictionary.to_pylist()]
+    codes = np.asarray(said.indices, np.int64)
+    both = zip(codes[pairs.source].tolist(), codes[pairs.target].tolist(), strict=True)
+    return np.array([stances[a].reverses(stances[b]) for a, b in both], np.bool_)
 
 
 def _nearest(pairs: Candidates, positive: NDArray[np.bool_]) -> NDArray[np.bool_]:

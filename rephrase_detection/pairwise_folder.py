@@ -25,9 +25,7 @@ def written_beside(folder: str | Path) -> Iterator[Path]:
 
     Only a folder of a detector or an empty one is replaced: DetectorError for any other.
     """
-    whole = Path(folder).absolute()
-    if whole.exists() and not (whole / FILE).is_file() and (not whole.is_dir() or any(whole.iterdir())):
-        raise DetectorError(f"{whole} is there and holds no detector: name a new folder, or the folder of a detector")
+    whole = refuse_other(folder)
     whole.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(mkdtemp(prefix=f".{whole.name}-", dir=whole.parent))
     try:
@@ -36,6 +34,14 @@ def written_beside(folder: str | Path) -> Iterator[Path]:
         _take_place(beside, whole)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def refuse_other(folder: str | Path) -> Path:
+    """The absolute path, if nothing is there, or a detector, or an empty folder. Raises DetectorError for any other."""
+    whole = Path(folder).absolute()
+    if whole.exists() and not (whole / FILE).is_file() and (not whole.is_dir() or any(whole.iterdir())):
+        raise DetectorError(f"{whole} is there and holds no detector: name a new folder, or the folder of a detector")
+    return whole
 
 
 def write_parameters(

@@ -23,8 +23,9 @@ from rephrase_detection.boosted_lightgbm import TREES_FILE, Trees, best_of, dige
 from rephrase_detection.candidates import Candidates, Reach, candidates
 from rephrase_detection.detector import Links, RephraseDetector
 from rephrase_detection.errors import DetectorError
-from rephrase_detection.features import pair_features
+from rephrase_detection.features import NAMES, pair_features
 from rephrase_detection.joining import Joint
+from rephrase_detection.lexical import LexicalDetector
 from rephrase_detection.pairwise_folder import FILE, VERSION, checked_threshold, written_beside
 from rephrase_detection.span_onnx import MODEL_FILE, OnnxSpanModel
 from rephrase_detection.windows import WindowEncoder, Windows
@@ -32,6 +33,8 @@ from rephrase_detection.windows import WindowEncoder, Windows
 FORMAT = "span"
 TOKENIZER_FILE, METRICS_FILE = "tokenizer.json", "metrics.json"
 FILES = (FILE, TREES_FILE, MODEL_FILE, TOKENIZER_FILE, METRICS_FILE)
+
+DIFFERING_SOUND = NAMES.index("differing_sound")
 
 Values = NDArray[np.float64]
 
@@ -46,6 +49,7 @@ class SpanParameters:
     asked_below: float = 1.0  #: P(success) of a source from which it is not looked at
     surely_none: float = -5.0  #: log-odds of the trees below which the encoder is not asked
     max_tokens: int = 128
+    kind_heard: bool = True  #: the encoder tells the kind; if not, the sound of the words that differ does
 
     def __post_init__(self) -> None:
         checked_threshold(self.threshold)
@@ -56,7 +60,8 @@ class SpanParameters:
         try:
             plain = {name: float(found[name]) for name in ("threshold", "asked_below", "surely_none")}
             joint = Joint(**{name: float(value) for name, value in found["joint"].items()})
-            return cls(Reach(**found["reach"]), joint, **plain, max_tokens=int(found["max_tokens"]))
+            more = {"max_tokens": int(found["max_tokens"]), "kind_heard": bool(found.get("kind_heard", True))}
+            return cls(Reach(**found["reach"]), joint, **plain, **more)  # type: ignore[arg-type]
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise DetectorError(f"{FILE} lacks or has wrong parameters ({error!r}): train it again") from error
 
@@ -120,12 +125,15 @@ class SpanDetector(RephraseDetector):
         if len(p_success) != batch.num_rows:
             raise ValueError(f"{len(p_success)} outcomes for {batch.num_rows} turns: one each is wanted")
         pairs = candidates(batch, self.parameters.reach, p_success < self.parameters.asked_below)
-        trees = self.trees.log_odds(pair_features(batch, p_success, pairs))
+        features = pair_features(batch, p_success, pairs)
+        trees = self.trees.log_odds(features)
         text, kind = self._read(batch, pairs, trees)
         self.asked.turns += batch.num_rows
         self.asked.pairs += len(pairs)
         probability = self.parameters.joint.probability(pairs, trees, text)
-        codes = np.where(np.isnan(kind), -1, kind > 0).astype(np.int8)
+        heard = ~np.isnan(kind) & self.parameters.kind_heard
+        sound = features[:, DIFFERING_SOUND] >= LexicalDetector.misheard_from
+        codes = np.where(heard, kind > 0, sound).astype(np.int8)
         return best_of(pairs, probability, codes)
 
     def parts(self, batch: pa.RecordBatch, p_success: Values, pairs: Candidates) -> tuple[Values, Values]:
@@ -138,9 +146,7 @@ class SpanDetector(RephraseDetector):
         found = np.full((2, len(pairs)), np.nan)
         if not len(pairs):
             return found[0], found[1]
-        group = np.cumsum(pairs.first) - 1
-        best = np.maximum.reduceat(trees, np.flatnonzero(pairs.first))
-        rows = np.flatnonzero((best >= self.parameters.surely_none)[group])
+        rows = np.flatnonzero(asked_about(pairs, trees, self.parameters.surely_none))
         if len(rows):
             windows = self.encoder.encode(batch, pairs.among(np.isin(np.arange(len(pairs)), rows)))
             distinct, same = distinct_windows(windows)
@@ -160,6 +166,14 @@ class SpanDetector(RephraseDetector):
             for row in (0, 1):
                 found[row, windows.pair[slots]] = read[row][there]
         return found
+
+
+def asked_about(pairs: Candidates, trees: Values, surely_none: float) -> NDArray[np.bool_]:
+    """Whether the source of a pair has a candidate that the trees do not rule out [pairs] bool."""
+    if not len(pairs):
+        return np.zeros(0, np.bool_)
+    best = np.maximum.reduceat(trees, np.flatnonzero(pairs.first))
+    return np.asarray((best >= surely_none)[np.cumsum(pairs.first) - 1], np.bool_)
 
 
 def distinct_windows(windows: Windows) -> tuple[list[int], list[int]]:

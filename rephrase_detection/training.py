@@ -31,7 +31,8 @@ from rephrase_detection.errors import DetectorError
 from rephrase_detection.features import pair_features
 from rephrase_detection.joining import Joint, best_threshold
 from rephrase_detection.labels import PairLabels, WeakRules, folds, gold_labels, weak_labels
-from rephrase_detection.span import SpanDetector, SpanParameters, write_detector
+from rephrase_detection.pairwise_folder import refuse_other
+from rephrase_detection.span import SpanDetector, SpanParameters, asked_about, write_detector
 from rephrase_detection.windows import WindowEncoder, Windows
 
 if TYPE_CHECKING:
@@ -126,6 +127,8 @@ def train_detector(
     from rephrase_detection.span_onnx import exported
     from rephrase_detection.span_torch import span_model
 
+    refuse_other(out)
+    window_encoder = WindowEncoder.from_folder(encoder, recipe.max_tokens)
     train, held = _parts(logs, development, recipe)
     told("labelling", 0, 3)
     reach = learned_reach(train, recipe)
@@ -138,7 +141,6 @@ def train_detector(
     trees, own = grown(seen, recipe.seed, told)
 
     work = _work_folder(Path(out), logs, development, encoder, recipe)
-    window_encoder = WindowEncoder.from_folder(encoder, recipe.max_tokens)
     windows = [window_encoder.encode(each.batch, each.pairs) for each in seen]
     learned = _window_set(seen, windows, own, recipe)
     there = [window_encoder.encode(each.batch, each.pairs) for each in unseen]
@@ -151,12 +153,12 @@ def train_detector(
     told("exporting", 0, 1)
     onnx, agreement = exported(model, there, work)
     told("exporting", 1, 1)
-    joint, measured = _joined(onnx, unseen, there, priors)
+    joint, measured = _joined(onnx, unseen, there, priors, recipe)
     sources = np.concatenate([each.p_success[each.pairs.source[each.labels.label == 1]] for each in seen])
     asked = min(max(float(np.quantile(sources, 0.999)) + 0.005, 0.9), 1.0)
     parameters = SpanParameters(
         reach=reach, joint=joint, threshold=measured["threshold"], asked_below=asked, max_tokens=recipe.max_tokens,
-        surely_none=recipe.surely_none,
+        surely_none=recipe.surely_none, kind_heard=int(np.argmin(losses)) > 0,
     )  # fmt: skip
     metrics = {
         "logs": {each.name: _counted(each) for each in seen},
@@ -315,13 +317,15 @@ def _chosen(
 
 
 def _joined(
-    onnx: Any, logs: Sequence[Prepared], windows: Sequence[Windows], priors: Sequence[Values]
+    onnx: Any, logs: Sequence[Prepared], windows: Sequence[Windows], priors: Sequence[Values], recipe: Recipe
 ) -> tuple[Joint, dict[str, Any]]:
     """How trees and text go together on the sessions held back, and what the two then reach there.
 
     Weak labels calibrate nothing, as they are those of a rule: without an annotated log UNCALIBRATED stands.
     """
     texts = [onnx.scores(each, len(log.pairs))[0] for each, log in zip(windows, logs, strict=True)]
+    for log, prior, text in zip(logs, priors, texts, strict=True):  # as in serving, where these are not asked about
+        text[~asked_about(log.pairs, prior, recipe.surely_none)] = np.nan
     told = [place for place, log in enumerate(logs) if log.annotated]
     joint, threshold = UNCALIBRATED, 0.5
     if told:

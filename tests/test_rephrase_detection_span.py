@@ -24,7 +24,7 @@ from dialogue.outcomes import OutcomeModel
 from dialogue.table import dialogue_batch
 from dialogue.turn import Gold, Outcome, RephraseKind, Session, Turn
 from rephrase_detection.boosted_lightgbm import BoostedDetector, Trees
-from rephrase_detection.candidates import Candidates, candidates
+from rephrase_detection.candidates import Candidates, Reach, candidates
 from rephrase_detection.errors import DetectorError
 from rephrase_detection.features import NAMES, pair_features
 from rephrase_detection.lexical import LexicalDetector
@@ -230,7 +230,8 @@ def test_windows_that_the_trees_rule_out_are_not_asked(trained):
     assert sure.asked.windows == sure.asked.distinct == 0
     alone = sure.parameters.joint.probability(pairs, trees, np.full(5, np.nan))
     assert links.probability == pytest.approx(alone)
-    assert links.kind.tolist() == [-1] * 5
+    sound = pair_features(batch, p_success, pairs)[:, NAMES.index("differing_sound")]
+    assert links.kind.tolist() == (sound >= 0.4).astype(int).tolist()  # where the encoder is silent, sound tells
 
 
 def test_a_source_that_surely_worked_is_not_looked_at(trained):
@@ -251,9 +252,12 @@ def test_text_of_unknown_words_and_candidates_too_long_for_a_window(trained):
     texts = ("ёлка гори", "гори ёлка", "а " * 140, "ёлка", "")
     turns = tuple(Turn(str(n), "u", 10.0 * n, text) for n, text in enumerate(texts))
     batch, _ = judged((Session("s", "u", turns),))
-    links = load_detector(trained[0]).score(batch, np.zeros(5))
+    detector = SpanDetector.load(trained[0])
+    links = detector.score(batch, np.zeros(5))
     assert (links.source.tolist(), links.target.tolist()) == ([0, 1, 2], [1, 2, 3])
-    assert (links.kind >= 0).tolist() == [True, False, True]  # of the long one, the trees alone speak
+    pairs = candidates(batch, Reach(60.0, 1))
+    text = detector.parts(batch, np.zeros(5), pairs)[1]
+    assert np.isnan(text).tolist() == [False, True, False]  # of the long one, the trees alone speak
     assert ((links.probability > 0) & (links.probability < 1)).all()
 
 
