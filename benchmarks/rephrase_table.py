@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from measure import machine, table, told  # benchmarks/measure.py
@@ -219,6 +220,28 @@ def show(name: str, trained: str, found: dict[str, tuple[Figures, Comparison]]) 
         print(f"\nF1 of span is {100 * gain:+.1f} % of that of the best pairwise baseline ({best}).", flush=True)
 
 
+def summary(document: Sequence[dict[str, Any]]) -> None:
+    """F1 and average precision of every detector, a row a set, and what the span detector adds to the strongest."""
+    for held_out in (False, True):
+        chosen = [each for each in document if bool(each["without"]) is held_out]
+        if not chosen:
+            continue
+        sorts = list(chosen[0]["detectors"])
+        print(f"\n### F1 / average precision, {'without' if held_out else 'with'} the domain in training\n")
+        rows = []
+        for each in chosen:
+            found = {sort: each["detectors"][sort]["figures"] for sort in sorts}
+            best = max((sort for sort in PAIRWISE if sort in found), key=lambda sort: found[sort]["f1"]["value"])
+            gain = found["span"]["f1"]["value"] / found[best]["f1"]["value"] - 1
+            less = each["detectors"]["boosted, context"]["span_less"]["f1"]
+            low, high = less["interval"] or (float("nan"), float("nan"))
+            ends = f"{100 * less['value']:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
+            pairs = [(f["f1"]["value"], f["average_precision"]["value"]) for f in found.values()]
+            cells = [f"{100 * one:.1f} / {100 * other:.1f}" for one, other in pairs]
+            rows.append([each["set"], *cells, f"{100 * gain:+.0f} %", ends])
+        print(table(["set", *sorts, "F1 over best pairwise", "F1 less boosted, context"], rows))
+
+
 def cell(figure: Figure) -> str:
     """The value with its interval, in hundredths."""
     if figure.value is None:
@@ -233,8 +256,12 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("build/rephrase_detection"))
     parser.add_argument("--only", default=",".join(SETS), help="names of sets, with commas")
     parser.add_argument("--detectors", default=";".join(DETECTORS), help="sorts of detectors, with semicolons")
+    parser.add_argument("--show", action="store_true", help="only the summary of a finished run in --out")
     parser.add_argument("--quick", action="store_true", help="little training, for a look")
     options = parser.parse_args()
+    if options.show:
+        summary(json.loads((options.out / "figures.json").read_text(encoding="utf-8")))
+        return
     names, sorts = options.only.split(","), options.detectors.split(";")
     folder = options.out / "sets"
     if not all((folder / name / "test.jsonl").is_file() for name in SETS):
@@ -260,6 +287,7 @@ def main() -> None:
             rows = {sort: {"figures": as_dict(f), "span_less": as_dict(c)} for sort, (f, c) in found.items()}
             document.append({"set": name, "without": held_out, "detectors": rows})
     (options.out / "figures.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    summary(document)
 
 
 if __name__ == "__main__":

@@ -140,7 +140,8 @@ class _Maker:
         for _ in range(times):
             place = int(self.chance.integers(len(words)))
             words[place : place + 1] = self._mistaken(words, place)
-        return " ".join(words) or text
+        heard = " ".join(words)
+        return heard if heard not in ("", text) else text[:-1]  # never heard right
 
     def _mistaken(self, words: list[str], place: int) -> list[str]:
         word, way = words[place], self.chance.random()

@@ -23,6 +23,7 @@ from eval.simulation.loop import Result, simulate, turns_of
 from eval.simulation.population import Population
 from eval.simulation.traffic import Traffic
 from eval.simulation.truth import End, Kind, Noted, Truth
+from rephrase_detection import LexicalDetector
 
 BBC = {"domain": "news", "intent": "play", "slots": {"source": "bbc"}}
 MOM = {"domain": "call", "intent": "make", "slots": {"contact": "mom"}}
@@ -134,6 +135,17 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_does_not(tmp_path: 
     }
     assert logs["one"] == logs["again"]
     assert logs["one"] != logs["two"]
+
+
+def test_the_detector_is_what_the_engine_learns_with(tmp_path: Path):
+    """One that finds nothing learns nothing; and a folder is not gone on with by another."""
+    knobs, blind = PLAIN.having(rounds=2), LexicalDetector(threshold=0.999999)
+    simulate(TWO_GOALS, tmp_path / "blind", knobs=knobs, arms=TWO_ARMS, detector=blind)
+    simulate(TWO_GOALS, tmp_path / "lexical", knobs=knobs, arms=TWO_ARMS, detector=LexicalDetector())
+    rewrites = [(tmp_path / name / "rounds/1/bundle/rewrites.jsonl").read_text() for name in ("blind", "lexical")]
+    assert rewrites[0] == "" != rewrites[1]
+    with pytest.raises(ResumeError):
+        simulate(TWO_GOALS, tmp_path / "blind", knobs=knobs, arms=TWO_ARMS)
 
 
 def test_the_arms_change_nothing_but_what_is_served(tmp_path: Path):
