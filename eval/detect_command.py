@@ -34,7 +34,7 @@ def command(
         list[Path], typer.Argument(help="Annotated logs: .jsonl, .jsonl.gz or .parquet, or folders of them.")
     ],
     detector: Annotated[
-        str, typer.Option(help="lexical, span, or the folder of a trained detector.", show_default=False)
+        str, typer.Option(help="lexical, or the folder of a trained detector.", show_default=False)
     ],
     against: Annotated[str | None, typer.Option(help="Another detector, for the same dialogues.")] = None,
     predictions: Annotated[
@@ -106,8 +106,8 @@ def command(
 
 
 def _refuse(predictions: Path | None, dialogues: list[Path]) -> None:
-    if predictions and any(predictions.resolve() == path.resolve() for path in dialogues):
-        raise ValueError(f"--predictions {predictions} is one of the dialogues: name another file")
+    if predictions and any(predictions.resolve().is_relative_to(path.resolve()) for path in dialogues):
+        raise ValueError(f"--predictions {predictions} is one of the dialogues, or among them: name another file")
     if predictions and predictions.is_dir():
         raise ValueError(f"--predictions {predictions} is a folder: name a file")
 

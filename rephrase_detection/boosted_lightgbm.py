@@ -186,7 +186,10 @@ def read_manifest(folder: str | Path, kind: str) -> dict[str, Any]:
     if not isinstance(found, dict) or (found.get("format"), found.get("version")) != (kind, VERSION):
         came = (found.get("format"), found.get("version")) if isinstance(found, dict) else type(found).__name__
         raise DetectorError(f"{path} is of format {came}: {kind!r}, version {VERSION}, is wanted: train it again")
-    for name, digest in dict(found.get("files", {})).items():
+    files = found.get("files")
+    if not isinstance(files, dict) or not files:
+        raise DetectorError(f"{path} does not name its files: train or copy the detector again")
+    for name, digest in files.items():
         if not (path.parent / name).is_file():
             raise DetectorError(f"{path.parent / name} is missing: train or copy the detector again")
         if digests(path.parent, [name])[name] != digest:

@@ -30,7 +30,8 @@ class Reach:
     max_characters: int = LONGEST_CHARACTERS
 
     def __post_init__(self) -> None:
-        if not self.limit_s > 0 or self.max_turns < 1 or self.max_characters < 1:
+        whole = isinstance(self.max_turns, int) and isinstance(self.max_characters, int)
+        if not self.limit_s > 0 or not whole or self.max_turns < 1 or self.max_characters < 1:
             raise ValueError(
                 f"limit_s {self.limit_s}, max_turns {self.max_turns} and max_characters {self.max_characters} came:"
                 " seconds above 0, and whole numbers from 1 on are wanted"

@@ -48,7 +48,7 @@ class _Stock:
         for turn in turns:  # each text of a user once: who repeats a request a hundred times says it once
             first.setdefault((turn.user_id, turn.said), turn)
         fared = {turn.turn_id: p for turn, p in zip(turns, p_success.tolist(), strict=True)}
-        once = [turn for turn in first.values() if 0 < len(turn.said) <= 120]
+        once = [turn for turn in first.values() if turn.said.split() and len(turn.said) <= 120]
         gaps = [b.timestamp - a.timestamp for each in sessions for a, b in pairwise(each.turns)]
         words = sorted({word for turn in once for word in turn.said.lower().split() if len(word) > 2})
         return cls(
@@ -141,7 +141,7 @@ class _Maker:
             place = int(self.chance.integers(len(words)))
             words[place : place + 1] = self._mistaken(words, place)
         heard = " ".join(words)
-        return heard if heard not in ("", text) else text[:-1]  # never heard right
+        return heard if heard not in ("", text) else text[:-1] or text + text  # never heard right
 
     def _mistaken(self, words: list[str], place: int) -> list[str]:
         word, way = words[place], self.chance.random()

@@ -2,7 +2,8 @@
 
 The features come in two groups. Those of the *pair* are what a detector knows that sees two turns and how the first
 one fared. Those of the *context* are what only the dialogue tells: what the assistant answered to both, what else the
-recogniser had heard, what the other candidates are. A feature that the log cannot give is NaN, never a guess.
+recogniser had heard, what the other candidates are. Confidences,
+interpretations and hypotheses that a log does not have are NaN; feedback and replies that are not there are 0.
 """
 
 from __future__ import annotations

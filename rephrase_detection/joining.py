@@ -33,6 +33,10 @@ class Joint:
     text: float = 1.0
     prior: float = 0.0
 
+    def __post_init__(self) -> None:
+        if not np.isfinite(astuple(self)).all():
+            raise ValueError(f"{self} came: finite numbers are wanted")
+
     @classmethod
     def fitted(
         cls,

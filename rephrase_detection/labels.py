@@ -72,6 +72,7 @@ def gold_labels(sessions: Sequence[Session], pairs: Candidates) -> PairLabels:
     found = np.zeros(len(turns), np.bool_)
     found[pairs.source[label == 1]] = True
     label[np.isnan(label) & found[pairs.source]] = 0.0
+    label[(label == 1) & ~_nearest(pairs, label == 1)] = np.nan  # named by two: a source has one rephrase, the nearest
     return PairLabels(label, np.where(label == 1, kinds[pairs.target], -1).astype(np.int8))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
@@ -103,7 +103,7 @@ class SpanDetector(RephraseDetector):
         return detector
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return SpanDetector.load, (self.folder, self.model.threads)
+        return _opened, (self.folder, self.model.threads, self.parameters)
 
     def __repr__(self) -> str:
         return f"SpanDetector({self.digest})"
@@ -114,7 +114,13 @@ class SpanDetector(RephraseDetector):
         found = blake2b(digest_size=8)
         for name in FILES:
             found.update((self.folder / name).read_bytes())
+        found.update(repr(self.parameters).encode())
         return found.hexdigest()
+
+    def save(self, folder: str | Path) -> None:
+        """Write the detector with its parameters to another folder, in place of one there. Raises DetectorError."""
+        metrics = json.loads((self.folder / METRICS_FILE).read_text(encoding="utf-8"))
+        write_detector(Path(folder), self.parameters, self.trees, self.model, self.encoder, metrics)
 
     @property
     def threshold(self) -> float:  # type: ignore[override]
@@ -166,6 +172,10 @@ class SpanDetector(RephraseDetector):
             for row in (0, 1):
                 found[row, windows.pair[slots]] = read[row][there]
         return found
+
+
+def _opened(folder: Path, threads: int | None, parameters: SpanParameters) -> SpanDetector:
+    return replace(SpanDetector.load(folder, threads), parameters=parameters)
 
 
 def asked_about(pairs: Candidates, trees: Values, surely_none: float) -> NDArray[np.bool_]:

@@ -1,7 +1,9 @@
 """The exported span model: onnxruntime, int8 where it agrees with the model it came from.
 
-Matrix products are quantised with weights per channel and activations by batch; nothing else is. An int8 file is
-accepted only if it says what the torch model says, on windows that training did not see (`Agreement`).
+Matrix products are quantised, weights per channel; nothing else is. The scale of activations is that of all that is run
+at once, so that a window's score would depend on its neighbours: windows are run one by one, which on a processor is
+hardly slower than in batches, and needs no padding. An int8 file is accepted only if it says what the torch model says,
+on windows that training did not see (`Agreement`).
 """
 
 from __future__ import annotations
@@ -21,8 +23,8 @@ from rephrase_detection.windows import Padded, Windows, by_length, padded
 
 Values = NDArray[np.float64]
 MODEL_FILE = "model.onnx"
-#: Windows at once, and on how many windows an export is checked.
-AT_ONCE, CHECKED = 32, 512
+#: On how many windows an export is checked.
+CHECKED = 512
 #: How far an int8 file may be from the model: share of windows that point elsewhere, mean difference of log-odds.
 MOST_FLIPS, MOST_DIFFERENCE = 0.05, 0.25
 
@@ -63,10 +65,10 @@ class OnnxSpanModel:
         text, kind = self.session.run(["text", "kind"], batch.model_inputs())
         return text.astype(np.float64), kind.astype(np.float64)
 
-    def scores(self, windows: Windows, pairs: int) -> tuple[Values, Values]:
+    def scores(self, windows: Windows, pairs: int, at_once: int = 1) -> tuple[Values, Values]:
         """The same for every pair [pairs] float64; NaN for a pair without a slot. Windows go in by length."""
         found = np.full((2, pairs), np.nan)
-        for which in by_length(windows.lengths, AT_ONCE):
+        for which in by_length(windows.lengths, at_once):
             batch = padded(windows, which)
             there = batch.pair >= 0
             for row, values in enumerate(self.run(batch)):

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from dialogue.canonical import Canonicaliser
 from dialogue.outcomes import EvidenceWeights, OutcomeModel
 from dialogue.table import dialogue_batch
-from dialogue.turn import Session, Turn
+from dialogue.turn import Session
 from rephrase_detection.boosted_lightgbm import Trees
 from rephrase_detection.candidates import Candidates, Reach, candidates
 from rephrase_detection.contrast import contrast_sessions, user_once
@@ -54,11 +54,19 @@ UNCALIBRATED = Joint(1.0, 0.5, 0.0)
 
 @dataclass(frozen=True)
 class TrainingLog:
-    """The sessions of one log. Turns with `gold.rephrase_of` are annotated; all others get weak labels."""
+    """The sessions of one log. Where a turn of it has `gold.rephrase_of`, only annotated turns are learned from; a log
+    without any gets weak labels.
+    """
 
     name: str
     sessions: tuple[Session, ...]
     made_up: bool = False  # from another log's turns
+    annotated: bool | None = None  # None: as the turns are
+
+    @property
+    def gold(self) -> bool:
+        """Whether a person annotated it."""
+        return (_annotated(self) if self.annotated is None else self.annotated) and not self.made_up
 
 
 @dataclass(frozen=True)
@@ -178,7 +186,7 @@ def recalibrated(detector: SpanDetector, logs: Sequence[TrainingLog], recipe: Re
     calibrated where it is to be used. Raises DetectorError where no log is annotated.
     """
     recipe, parameters = recipe or Recipe(), detector.parameters
-    known = [prepare(log, parameters.reach, recipe) for log in logs if _annotated(log)]
+    known = [prepare(log, parameters.reach, recipe) for log in logs if log.gold]
     if not known:
         raise DetectorError("no annotated log came: gold.rephrase_of is wanted to calibrate on")
     parts = [detector.parts(each.batch, each.p_success, each.pairs) for each in known]
@@ -191,11 +199,11 @@ def recalibrated(detector: SpanDetector, logs: Sequence[TrainingLog], recipe: Re
 
 def prepare(log: TrainingLog, reach: Reach, recipe: Recipe) -> Prepared:
     """The pairs of a log with features and labels."""
-    batch = dialogue_batch(log.sessions, recipe.canonical)
+    batch = _batch(log.sessions, recipe)
     p_success = OutcomeModel().judge(batch)
     pairs = candidates(batch, reach)
     features = pair_features(batch, p_success, pairs)
-    annotated = _annotated(log) and not log.made_up
+    annotated = log.gold
     if annotated or log.made_up:
         found, weight = gold_labels(log.sessions, pairs), np.ones(len(pairs))
     else:
@@ -205,13 +213,19 @@ def prepare(log: TrainingLog, reach: Reach, recipe: Recipe) -> Prepared:
     return Prepared(log.name, batch, p_success, pairs, features, found, weight, annotated, log.made_up)
 
 
+def _batch(sessions: Sequence[Session], recipe: Recipe) -> pa.RecordBatch:
+    """A dialogue batch; sessions are numbered, as two users may have sessions of one name."""
+    numbered = [replace(session, session_id=str(number)) for number, session in enumerate(sessions)]
+    return dialogue_batch(numbered, recipe.canonical)
+
+
 def with_contrast(logs: Sequence[TrainingLog], recipe: Recipe, part: int) -> list[TrainingLog]:
     """The logs, and after each that has no annotation made-up sessions that have."""
     found = []
     for log in logs:
         found.append(log)
-        if recipe.contrast and not log.made_up and not _annotated(log):
-            p_success = OutcomeModel().judge(dialogue_batch(log.sessions, recipe.canonical))
+        if recipe.contrast and not log.made_up and not log.gold:
+            p_success = OutcomeModel().judge(_batch(log.sessions, recipe))
             count = recipe.contrast if part == 0 else max(recipe.contrast // 4, 50)
             made = contrast_sessions(log.sessions, p_success, count, recipe.seed * 2 + part)
             found += [TrainingLog(f"{log.name}, contrast", made, made_up=True)] if made else []
@@ -336,22 +350,26 @@ def _joined(
     probabilities = [
         joint.probability(log.pairs, prior, text) for log, prior, text in zip(logs, priors, texts, strict=True)
     ]
-    known = [
-        (float(p), float(label))
-        for log, each in zip(logs, probabilities, strict=True)
-        for p, label in zip(each[log.known], log.labels.label[log.known], strict=True)
-    ]
-    flagged = [label for p, label in known if p >= threshold]
-    right, positives = sum(flagged), sum(label for _, label in known)
+    reported = [n for n in told or range(len(logs)) if not logs[n].made_up]
+    found = [_best_known(logs[n], probabilities[n]) for n in reported]
+    best, label = (np.concatenate([each[row] for each in found]) for row in (0, 1))
+    right, positives = float(label[best >= threshold].sum()), sum(float(each[2]) for each in found)
     return joint, {
         "threshold": threshold,
-        "pairs": len(known),
+        "sources": len(best),
         "rephrases": int(positives),
-        "precision": right / max(len(flagged), 1),
+        "precision": right / max(int((best >= threshold).sum()), 1),
         "recall": right / max(positives, 1),
         "calibrated": bool(told),
         "joint": asdict(joint),
     }
+
+
+def _best_known(log: Prepared, probability: Values) -> tuple[Values, Values, float]:
+    """The most probable known pair of every source, its label, and how many rephrases there are."""
+    pairs, label, p = log.pairs.among(log.known), log.labels.label[log.known], probability[log.known]
+    order = np.lexsort((pairs.target, -p, pairs.source))[pairs.first]
+    return p[order], label[order], float(label.sum())
 
 
 def _parts(
@@ -363,13 +381,15 @@ def _parts(
         raise DetectorError("no session came: a log with turns is wanted")
     if development:
         return train, [log for log in development if log.sessions]
-    seen, held = [], []
+    seen: list[TrainingLog] = []
+    held: list[TrainingLog] = []
     for log in train:
         by_user = len({session.user_id for session in log.sessions}) >= 20
         aside = [_aside(session.user_id if by_user else session.session_id, recipe) for session in log.sessions]
         chosen = list(zip(log.sessions, aside, strict=True))
-        seen.append(TrainingLog(log.name, tuple(session for session, away in chosen if not away)))
-        held.append(TrainingLog(log.name, tuple(session for session, away in chosen if away)))
+        for part, wanted in ((seen, False), (held, True)):
+            some = tuple(session for session, away in chosen if away is wanted)
+            part.append(TrainingLog(log.name, some, annotated=log.gold))
     return [log for log in seen if log.sessions], [log for log in held if log.sessions]
 
 
@@ -397,7 +417,7 @@ def _counted(log: Prepared) -> dict[str, Any]:
     label = log.labels.label
     return {
         "turns": log.batch.num_rows,
-        "labels": "gold" if log.annotated else "weak",
+        "labels": "made up" if log.made_up else "gold" if log.annotated else "weak",
         "rephrases": int((label == 1).sum()),
         "others": int((label == 0).sum()),
         "unknown": int(np.isnan(label).sum()),
@@ -416,11 +436,6 @@ def _told(recipe: Recipe) -> dict[str, Any]:
     return {name: value for name, value in asdict(recipe).items() if isinstance(value, int | float | None)}
 
 
-def _fingerprint(turn: Turn) -> str:
-    of = turn.gold.rephrase_of if turn.gold else ""
-    return f"{turn.turn_id} {turn.timestamp} {turn.said!r} {turn.response!r} {turn.outcome} {of}"
-
-
 def _work_folder(
     out: Path,
     logs: Sequence[TrainingLog],
@@ -429,13 +444,21 @@ def _work_folder(
     recipe: Recipe,
 ) -> Path:
     """The folder of this very training, empty unless it was begun before."""
-    turns = hashlib.sha256()
-    for log in (*logs, *development):
-        for session in log.sessions:
-            turns.update("\n".join(map(_fingerprint, session.turns)).encode())
-    job = json.dumps({"turns": turns.hexdigest(), "encoder": str(encoder), "recipe": repr(recipe)})
+    whole = hashlib.sha256()
+    for part in (logs, development):
+        for log in part:
+            whole.update(f"{log.name} {len(log.sessions)}\n".encode())
+            for session in log.sessions:
+                whole.update(repr(session).encode(errors="surrogatepass"))
+        whole.update(b"development follows")
+    for path in (*sorted(Path(encoder).glob("*.*")), *sorted(Path(__file__).parent.glob("*.py"))):
+        whole.update(f"{path.name} {path.stat().st_size}\n".encode())
+        whole.update(path.read_bytes() if path.suffix in (".py", ".json") else b"")
+    job = json.dumps({"turns": whole.hexdigest(), "encoder": str(encoder), "recipe": repr(recipe)})
     work = out.absolute().with_name(out.name + ".work")
     name = work / "job.json"
+    if work.exists() and not name.is_file() and (not work.is_dir() or any(work.iterdir())):
+        raise DetectorError(f"{work} is in the way and holds no training: name another folder to train into")
     if not name.is_file() or name.read_text(encoding="utf-8") != job:
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from dialogue.blocks import log_files
 from dialogue.errors import TooManyRejects
 from dialogue.reader import LogReader, ReadReport, read_log
 from dialogue.sessions import GapHistogram, SessionBoundary, cut_sessions, estimate_boundary
@@ -34,9 +35,9 @@ def read_training(
     Raises LogError, TooManyRejects where the share of bad records in a log is above the limit, and ConfigError where a
     path comes twice.
     """
-    places = [path.resolve() for path in paths]
-    for path, place in zip(paths, places, strict=True):
-        if places.count(place) > 1:
+    places = [{file.resolve() for file in log_files(path)} if path.exists() else {path} for path in paths]
+    for number, (path, place) in enumerate(zip(paths, places, strict=True)):
+        if any(place & other for other in places[:number]):
             raise ConfigError(f"{path} is named twice: a log counts once, and is not to be judged by what it taught")
     return [_read(path, gap_s, limit, progress or Progress()) for path in paths]
 

@@ -276,6 +276,11 @@ def test_a_chain_of_rephrases():
     assert kinds == {(0, 1): 1, (1, 2): 0}
 
 
+def test_of_two_turns_that_name_a_source_the_nearest_is_its_rephrase():
+    found, _ = labelled("a", ("b", annotated("s0")), ("c", annotated("s0")))
+    assert found == {(0, 1): 1, (0, 2): None, (1, 2): 0}
+
+
 def test_a_target_that_says_a_turn_between_again_says_nothing_of_earlier_ones():
     found, _ = labelled("a", "b", ("c", annotated("s1")))
     assert found == {(0, 1): None, (0, 2): None, (1, 2): 1}

@@ -23,7 +23,7 @@ from dialogue.canonical import Canonicaliser
 from dialogue.outcomes import OutcomeModel
 from dialogue.table import dialogue_batch
 from dialogue.turn import Gold, Outcome, RephraseKind, Session, Turn
-from rephrase_detection.boosted_lightgbm import BoostedDetector, Trees
+from rephrase_detection.boosted_lightgbm import BoostedDetector, Trees, digests
 from rephrase_detection.candidates import Candidates, Reach, candidates
 from rephrase_detection.errors import DetectorError
 from rephrase_detection.features import NAMES, pair_features
@@ -40,7 +40,7 @@ from rephrase_detection.span_training_torch import (
     fine_tune,
     text_scores,
 )
-from rephrase_detection.training import Recipe, TrainingLog, train_detector
+from rephrase_detection.training import Recipe, TrainingLog, _work_folder, prepare, train_detector
 from rephrase_detection.windows import WindowEncoder, padded
 
 WORDS = "lamp door jazz news rain fish moon tree road coin bird milk".split()
@@ -397,7 +397,7 @@ def test_a_file_cut_off_is_told(folder, name, part):
 def test_a_file_of_something_else_is_told(folder, name, content, message):
     (folder / name).write_text(content)
     manifest = json.loads((folder / "detector.json").read_text())
-    (folder / "detector.json").write_text(json.dumps({**manifest, "files": {}}))
+    (folder / "detector.json").write_text(json.dumps({**manifest, "files": digests(folder, list(manifest["files"]))}))
     with pytest.raises(DetectorError, match=message):
         load_detector(folder)
 
@@ -554,3 +554,53 @@ def test_trees_alone_are_saved_and_come_back(tmp_path):
     cut.write_bytes(cut.read_bytes()[:2000])
     with pytest.raises(DetectorError, match=r"trees.txt is not as it was written"):
         load_detector(tmp_path / "boosted")
+
+
+# What a fresh reader broke
+
+
+def test_a_detector_calibrated_elsewhere_stays_so_when_pickled_and_saved(trained, tmp_path):
+    detector = SpanDetector.load(trained[0])
+    other = replace(detector, parameters=replace(detector.parameters, threshold=0.9))
+    assert pickle.loads(pickle.dumps(other)).threshold == 0.9
+    assert repr(other) != repr(detector)
+    other.save(tmp_path / "other")
+    assert load_detector(tmp_path / "other").threshold == 0.9
+
+
+def test_sessions_of_one_name_are_not_one():
+    turns = [Turn(str(n), f"u{n}", float(n), text) for n, text in enumerate(("play jazz", "play jaz"))]
+    log = TrainingLog("log", tuple(Session("1", turn.user_id, (turn,)) for turn in turns))
+    assert len(prepare(log, Reach(), Recipe()).pairs) == 0
+
+
+def test_a_score_does_not_depend_on_what_else_is_scored(trained):
+    sessions = planted(8, seed=4)[0]
+    detector = SpanDetector.load(trained[0])
+    together = detector.score(*judged(sessions)).probability
+    alone = [detector.score(*judged((session,))).probability for session in sessions]
+    assert np.concatenate(alone).tolist() == together.tolist()
+
+
+@pytest.mark.parametrize("damage", [{"files": None}, {"files": [1]}, {"files": {}}, {"prior": math.nan}])
+def test_a_manifest_of_wrong_parts_is_told(folder, damage):
+    whole = json.loads((folder / "detector.json").read_text())
+    (whole["joint"] if "prior" in damage else whole).update(damage)
+    (folder / "detector.json").write_text(json.dumps(whole))
+    with pytest.raises(DetectorError):
+        load_detector(folder)
+
+
+def test_another_split_of_the_same_logs_is_another_training(tmp_path):
+    """What one training learned from must not be what another is judged by."""
+    one, other = (TrainingLog(name, (Session(name, name, (Turn(name, name, 0.0, "a"),)),)) for name in "ab")
+    (tmp_path / "encoder").mkdir()
+    first = _work_folder(tmp_path / "out", [one, other], [], tmp_path / "encoder", Recipe())
+    (first / "checkpoint.pt").write_text("begun")
+    assert (_work_folder(tmp_path / "out", [one, other], [], tmp_path / "encoder", Recipe()) / "checkpoint.pt").exists()
+    again = _work_folder(tmp_path / "out", [one], [other], tmp_path / "encoder", Recipe())
+    assert not (again / "checkpoint.pt").exists()
+    (tmp_path / "mine.work").mkdir()
+    (tmp_path / "mine.work" / "notes").write_text("a person's")
+    with pytest.raises(DetectorError, match="in the way"):
+        _work_folder(tmp_path / "mine", [one], [], tmp_path / "encoder", Recipe())
