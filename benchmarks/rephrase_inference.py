@@ -4,7 +4,8 @@
 
 Windows are those of dstc1's calls (default: $REPRISE_DATA, or shared/data beside the checkout). Compared are, on the
 same two threads and with the runs taking turns: torch float32 with every window padded to 128 tokens, onnxruntime with
-the same padding, and onnxruntime with the windows as they are, sorted by length. Without --detector an untrained model
+the same padding, and onnxruntime with the windows as they are: 32 of about one length at once, and one by one, as the
+detector runs them. Without --detector an untrained model
 of the same shape is exported, which costs the same time; with one, its own model is used, and the share of the windows
 on which it points elsewhere than float32 is told. At last the whole detector is timed over the calls, with the windows
 that it asked about.
@@ -84,7 +85,8 @@ def measure(windows: Windows, model: object, onnx: OnnxSpanModel, runs: int) -> 
     ways: dict[str, Callable[[], object]] = {
         "torch float32, padded to 128": on(lambda each: text_scores(model, each)),  # type: ignore[arg-type]
         "onnxruntime, padded to 128": on(lambda each: onnx.run(each)),  # type: ignore[arg-type]
-        "onnxruntime, as they are, by length": lambda: onnx.scores(windows, int(windows.pair.max()) + 1),
+        "onnxruntime, 32 at once, by length": lambda: onnx.scores(windows, int(windows.pair.max()) + 1, AT_ONCE),
+        "onnxruntime, one by one, as used": lambda: onnx.scores(windows, int(windows.pair.max()) + 1),
     }
     speeds: dict[str, list[float]] = {name: [] for name in ways}
     onnx.run(wide[0])

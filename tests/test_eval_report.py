@@ -135,14 +135,16 @@ def test_errors_get_their_name_when_all_of_them_are_there(tmp_path):
     assert not (tmp_path / "cut.jsonl").exists()
 
 
-def test_the_program_in_the_documentation(tmp_path, monkeypatch, capsys):
+def test_the_programs_in_the_documentation(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "fixtures").symlink_to(ROOT / "fixtures")
     learn("fixtures/log.jsonl", "build/bundle")
     text = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
-    (program,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    program, detecting = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     exec(compile(program, "evaluation.md", "exec"), {})
     assert capsys.readouterr().out.startswith(("Ship", "Not proven yet", "Do not ship"))
+    exec(compile(detecting, "evaluation.md", "exec"), {})
+    assert capsys.readouterr().out.count("Figure(value=") == 2
 
 
 def test_the_gate_in_the_documentation_is_one(tmp_path):
