@@ -90,9 +90,12 @@ def turn_batch(turns: Sequence[Turn], canonical: Callable[[str], str]) -> pa.Rec
 
 
 def dialogue_batch(sessions: Sequence[Session], canonical: Callable[[str], str]) -> pa.RecordBatch:
-    """The sessions' turns as one dialogue batch, sessions in the order given."""
+    """The sessions' turns as one dialogue batch, sessions in the order given.
+
+    They are numbered from 0, as by `session_batch`: names of the log's own may be shared by two users.
+    """
     turns = [turn for session in sessions for turn in session.turns]
-    names = [session.session_id for session in sessions for _ in session.turns]
+    names = [str(number) for number, session in enumerate(sessions) for _ in session.turns]
     batch = turn_batch(turns, canonical)
     return pa.RecordBatch.from_arrays([pa.array(names, pa.string()), *batch.columns], schema=DIALOGUE_SCHEMA)
 

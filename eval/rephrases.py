@@ -164,8 +164,7 @@ def predict(
     canonical, outcomes = Canonicaliser(), OutcomeModel()
     start = 0
     for several in _chunks(sessions, at_once):
-        # Two users may have sessions of one name, and a batch tells sessions apart by a change of names.
-        batch = dialogue_batch([replace(each, session_id=str(n)) for n, each in enumerate(several)], canonical)
+        batch = dialogue_batch(several, canonical)
         p_success = outcomes.judge(batch)
         for detector, links in zip(detectors, found, strict=True):
             here = checked(detector.score(batch, p_success), [len(each.turns) for each in several])

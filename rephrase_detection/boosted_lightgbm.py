@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 
 from rephrase_detection.candidates import Candidates, Reach, candidates
 from rephrase_detection.detector import Links, RephraseDetector
+from rephrase_detection.detector_folder import FILE, VERSION, checked_threshold, read_file, written_beside
 from rephrase_detection.errors import DetectorError
 from rephrase_detection.features import CONTEXT, NAMES, PAIR, pair_features
 from rephrase_detection.pairwise import LabelledPairs, Values, labels
-from rephrase_detection.pairwise_folder import FILE, VERSION, checked_threshold, written_beside
 
 FORMAT = "boosted"
 TREES_FILE = "trees.txt"
@@ -169,22 +169,15 @@ def features_among(examples: LabelledPairs, reach: Reach) -> Values:
 
 def best_of(pairs: Candidates, probability: Values, kind: NDArray[np.int8]) -> Links:
     """The most probable pair of every source, the nearest of equals."""
-    order = np.lexsort((pairs.target, -probability, pairs.source))
-    best = order[pairs.first]  # sources are sorted already: the first place of each stays where it was
+    best = pairs.best(probability)
     return Links(pairs.source[best], pairs.target[best], probability[best], kind[best])
 
 
 def read_manifest(folder: str | Path, kind: str) -> dict[str, Any]:
     """The `detector.json` of a folder, which must be of this format, with the files it names. Raises DetectorError."""
-    path = Path(folder) / FILE
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DetectorError(f"{path} is missing: the folder of a trained detector is wanted") from error
-    except (OSError, ValueError) as error:
-        raise DetectorError(f"{path} cannot be read ({error}): train or copy the detector again") from error
-    if not isinstance(found, dict) or (found.get("format"), found.get("version")) != (kind, VERSION):
-        came = (found.get("format"), found.get("version")) if isinstance(found, dict) else type(found).__name__
+    path, found = Path(folder) / FILE, read_file(folder)
+    came = (found.get("format"), found.get("version"))
+    if came != (kind, VERSION):
         raise DetectorError(f"{path} is of format {came}: {kind!r}, version {VERSION}, is wanted: train it again")
     files = found.get("files")
     if not isinstance(files, dict) or not files:

@@ -64,6 +64,16 @@ class Candidates:
         """Whether a pair is the first of its source [pairs] bool."""
         return np.append(True, self.source[1:] != self.source[:-1]) if len(self) else np.zeros(0, np.bool_)
 
+    @property
+    def group(self) -> Rows:
+        """The number of each pair's source among the sources, from 0 [pairs] int64."""
+        return np.asarray(np.cumsum(self.first) - 1, np.int64)
+
+    def best(self, probability: NDArray[np.float64]) -> Rows:
+        """The place of the most probable pair of every source, the nearest of equals [sources] int64."""
+        order = np.lexsort((self.target, -probability, self.source))
+        return np.asarray(order[self.first], np.int64)  # sources are sorted already: the first of each stays in place
+
     def among(self, kept: NDArray[np.bool_]) -> Candidates:
         """Those that are kept [pairs] bool."""
         return Candidates(self.source[kept], self.target[kept])

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from rephrase_detection.candidates import Reach
 from rephrase_detection.detector import Links, RephraseDetector
+from rephrase_detection.detector_folder import checked_threshold, read_parameters, write_parameters, written_beside
 from rephrase_detection.errors import DetectorError
 from rephrase_detection.pairwise import REACH, LabelledPairs, PairWeights, Values, best_links
-from rephrase_detection.pairwise_folder import checked_threshold, read_parameters, write_parameters, written_beside
 
 FORMAT = "cosine"
 #: For embeddings of all-MiniLM-L6-v2; fitted on annotated commands and calls, and rounded.

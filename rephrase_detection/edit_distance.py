@@ -12,8 +12,8 @@ import pyarrow as pa
 from dialogue.similarity import letters
 from rephrase_detection.candidates import Reach
 from rephrase_detection.detector import Links, RephraseDetector
+from rephrase_detection.detector_folder import checked_threshold, read_parameters, write_parameters, written_beside
 from rephrase_detection.pairwise import REACH, LabelledPairs, PairWeights, Values, best_links
-from rephrase_detection.pairwise_folder import checked_threshold, read_parameters, write_parameters, written_beside
 
 FORMAT = "edit-distance"
 #: Fitted on annotated commands and calls, and rounded.

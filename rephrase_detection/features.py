@@ -141,7 +141,7 @@ def _replies(batch: pa.RecordBatch, pairs: Candidates) -> dict[str, Values]:
 
 def _others(letters: Values, batch: pa.RecordBatch, pairs: Candidates) -> dict[str, Values]:
     """The pair beside the other candidates of its source, and beside what the candidate is followed by."""
-    group = np.cumsum(pairs.first) - 1
+    group = pairs.group
     size = np.bincount(group)
     place = np.arange(len(pairs)) - np.flatnonzero(pairs.first)[group]
     table = np.full((len(size), int(size.max())), -1.0)

@@ -71,7 +71,7 @@ class Joint:
     def probability(self, pairs: Candidates, trees: Values, text: Values) -> Values:
         """P(the pair is a rephrase) [pairs] float64; where text is NaN, nobody was asked, and the trees decide."""
         odds = self.trees * trees + self.text * np.nan_to_num(text) + self.prior
-        group = np.cumsum(pairs.first) - 1
+        group = pairs.group
         raised = np.exp(np.clip(odds, -30, 30))
         total = 1 + np.bincount(group, raised, minlength=1)
         return np.asarray(raised / total[group], np.float64)
@@ -110,7 +110,7 @@ def best_threshold(pairs: Sequence[Candidates], label: Sequence[Values], probabi
     grid = np.linspace(LEAST, MOST, 91)
     for each, truth, p in zip(pairs, label, probability, strict=True):
         known = ~np.isnan(truth)
-        rows = _best_rows(each.among(known), p[known])
+        rows = each.among(known).best(p[known])
         top, right, positives = p[known][rows], truth[known][rows], truth[known].sum()
         if not len(top) or not positives:
             continue
@@ -125,8 +125,3 @@ def best_threshold(pairs: Sequence[Candidates], label: Sequence[Values], probabi
 def _middle_best(grid: Values, worth: Values) -> float:
     equal = np.flatnonzero(worth >= worth.max() - 1e-9)
     return float(grid[equal[len(equal) // 2]])
-
-
-def _best_rows(pairs: Candidates, probability: Values) -> NDArray[np.int64]:
-    order = np.lexsort((pairs.target, -probability, pairs.source))
-    return order[pairs.first]

@@ -27,6 +27,7 @@ from dialogue.turn import Session
 from rephrase_detection.candidates import Candidates, Rows
 from rephrase_detection.detector import KINDS
 from rephrase_detection.features import NAMES
+from rephrase_detection.lexical import LexicalDetector
 
 Values = NDArray[np.float64]
 
@@ -91,7 +92,7 @@ def weak_labels(
     label = np.where(positive, 1.0, np.where(negative, 0.0, np.nan))
     nearest = _nearest(pairs, positive)
     label[positive & ~nearest] = np.nan
-    kind = np.where(column["differing_sound"] >= 0.4, 1, 0)
+    kind = np.where(column["differing_sound"] >= LexicalDetector.misheard_from, 1, 0)
     return PairLabels(label, np.where(label == 1, kind, -1).astype(np.int8))
 
 

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 from rephrase_detection.detector import RephraseDetector
+from rephrase_detection.detector_folder import FILE
 from rephrase_detection.errors import DetectorError
 from rephrase_detection.lexical import LexicalDetector
-from rephrase_detection.pairwise_folder import FILE
 
 LEXICAL = "lexical"
 #: Kinds of folders, with the module and class that read them.

@@ -25,9 +25,9 @@ from transformers.utils import logging
 
 from rephrase_detection.candidates import Reach
 from rephrase_detection.detector import Links, RephraseDetector
+from rephrase_detection.detector_folder import checked_threshold, read_parameters, write_parameters, written_beside
 from rephrase_detection.errors import DetectorError
 from rephrase_detection.pairwise import REACH, LabelledPairs, PairWeights, Values, best_links
-from rephrase_detection.pairwise_folder import checked_threshold, read_parameters, write_parameters, written_beside
 
 if TYPE_CHECKING:
     from rephrase_detection.pair_bert_training_torch import Training

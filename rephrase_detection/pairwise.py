@@ -113,8 +113,7 @@ def best_links(
     pairs = candidates(batch, reach)
     alike = pair_likeness(batch, pairs.source, pairs.target, likeness)
     probability = weights.probability(alike, p_success[pairs.source])
-    order = np.lexsort((pairs.target, -probability, pairs.source))
-    best = order[pairs.first]  # sources are sorted already: the first place of each stays where it was
+    best = pairs.best(probability)
     unknown = np.full(len(best), -1, np.int8)
     return Links(pairs.source[best], pairs.target[best], probability[best], unknown)
 

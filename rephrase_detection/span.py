@@ -22,11 +22,11 @@ from numpy.typing import NDArray
 from rephrase_detection.boosted_lightgbm import TREES_FILE, Trees, best_of, digests, read_manifest
 from rephrase_detection.candidates import Candidates, Reach, candidates
 from rephrase_detection.detector import Links, RephraseDetector
+from rephrase_detection.detector_folder import FILE, VERSION, checked_threshold, written_beside
 from rephrase_detection.errors import DetectorError
 from rephrase_detection.features import NAMES, pair_features
 from rephrase_detection.joining import Joint
 from rephrase_detection.lexical import LexicalDetector
-from rephrase_detection.pairwise_folder import FILE, VERSION, checked_threshold, written_beside
 from rephrase_detection.span_onnx import MODEL_FILE, OnnxSpanModel
 from rephrase_detection.windows import WindowEncoder, Windows
 
@@ -166,7 +166,7 @@ class SpanDetector(RephraseDetector):
         once = windows.among(np.array(distinct, np.int64))
         read = self.model.scores(once, pairs)
         for window, like in enumerate(same):
-            slots = slice(*windows.slot_starts[window : window + 2])
+            slots = windows.slots_of(window)
             first = windows.slot_starts[distinct[like]]
             there = windows.pair[first : first + slots.stop - slots.start]
             for row in (0, 1):
@@ -183,7 +183,7 @@ def asked_about(pairs: Candidates, trees: Values, surely_none: float) -> NDArray
     if not len(pairs):
         return np.zeros(0, np.bool_)
     best = np.maximum.reduceat(trees, np.flatnonzero(pairs.first))
-    return np.asarray((best >= surely_none)[np.cumsum(pairs.first) - 1], np.bool_)
+    return np.asarray((best >= surely_none)[pairs.group], np.bool_)
 
 
 def distinct_windows(windows: Windows) -> tuple[list[int], list[int]]:
@@ -191,8 +191,7 @@ def distinct_windows(windows: Windows) -> tuple[list[int], list[int]]:
     places: dict[bytes, int] = {}
     distinct, same = list[int](), list[int]()
     for window in range(len(windows)):
-        tokens = slice(*windows.token_starts[window : window + 2])
-        slots = slice(*windows.slot_starts[window : window + 2])
+        tokens, slots = windows.tokens_of(window), windows.slots_of(window)
         parts = (windows.tokens[tokens], windows.again[tokens], windows.start[slots], windows.end[slots])
         key = b"|".join(each.tobytes() for each in parts)
         if key not in places:

@@ -27,11 +27,11 @@ from dialogue.turn import Session
 from rephrase_detection.boosted_lightgbm import Trees
 from rephrase_detection.candidates import Candidates, Reach, candidates
 from rephrase_detection.contrast import contrast_sessions, user_once
+from rephrase_detection.detector_folder import refuse_other
 from rephrase_detection.errors import DetectorError
 from rephrase_detection.features import pair_features
 from rephrase_detection.joining import Joint, best_threshold
 from rephrase_detection.labels import PairLabels, WeakRules, folds, gold_labels, weak_labels
-from rephrase_detection.pairwise_folder import refuse_other
 from rephrase_detection.span import SpanDetector, SpanParameters, asked_about, write_detector
 from rephrase_detection.windows import WindowEncoder, Windows
 
@@ -199,7 +199,7 @@ def recalibrated(detector: SpanDetector, logs: Sequence[TrainingLog], recipe: Re
 
 def prepare(log: TrainingLog, reach: Reach, recipe: Recipe) -> Prepared:
     """The pairs of a log with features and labels."""
-    batch = _batch(log.sessions, recipe)
+    batch = dialogue_batch(log.sessions, recipe.canonical)
     p_success = OutcomeModel().judge(batch)
     pairs = candidates(batch, reach)
     features = pair_features(batch, p_success, pairs)
@@ -213,19 +213,13 @@ def prepare(log: TrainingLog, reach: Reach, recipe: Recipe) -> Prepared:
     return Prepared(log.name, batch, p_success, pairs, features, found, weight, annotated, log.made_up)
 
 
-def _batch(sessions: Sequence[Session], recipe: Recipe) -> pa.RecordBatch:
-    """A dialogue batch; sessions are numbered, as two users may have sessions of one name."""
-    numbered = [replace(session, session_id=str(number)) for number, session in enumerate(sessions)]
-    return dialogue_batch(numbered, recipe.canonical)
-
-
 def with_contrast(logs: Sequence[TrainingLog], recipe: Recipe, part: int) -> list[TrainingLog]:
     """The logs, and after each that has no annotation made-up sessions that have."""
     found = []
     for log in logs:
         found.append(log)
         if recipe.contrast and not log.made_up and not log.gold:
-            p_success = OutcomeModel().judge(_batch(log.sessions, recipe))
+            p_success = OutcomeModel().judge(dialogue_batch(log.sessions, recipe.canonical))
             count = recipe.contrast if part == 0 else max(recipe.contrast // 4, 50)
             made = contrast_sessions(log.sessions, p_success, count, recipe.seed * 2 + part)
             found += [TrainingLog(f"{log.name}, contrast", made, made_up=True)] if made else []
@@ -296,7 +290,7 @@ def _window_set(
         chosen, weight = _chosen(log, own, prior, recipe, number)
         share = 1000.0 / max(float(weight.sum()), 1.0)
         for window, amount in zip(chosen.tolist(), weight.tolist(), strict=True):
-            tokens, slots = slice(*own.token_starts[window : window + 2]), slice(*own.slot_starts[window : window + 2])
+            tokens, slots = own.tokens_of(window), own.slots_of(window)
             pair = own.pair[slots]
             values = (own.tokens[tokens], own.again[tokens], own.start[slots], own.end[slots], prior[pair])
             labels = (log.labels.label[pair], log.labels.kind[pair])
@@ -368,8 +362,8 @@ def _joined(
 def _best_known(log: Prepared, probability: Values) -> tuple[Values, Values, float]:
     """The most probable known pair of every source, its label, and how many rephrases there are."""
     pairs, label, p = log.pairs.among(log.known), log.labels.label[log.known], probability[log.known]
-    order = np.lexsort((pairs.target, -p, pairs.source))[pairs.first]
-    return p[order], label[order], float(label.sum())
+    best = pairs.best(p)
+    return p[best], label[best], float(label.sum())
 
 
 def _parts(

@@ -79,6 +79,14 @@ class Windows:
         spans = (self.pair[slots], self.start[slots], self.end[slots])
         return Windows(self.tokens[tokens], starts, self.again[tokens], *spans, slot_starts)
 
+    def tokens_of(self, window: int) -> slice:
+        """Where the tokens of a window are."""
+        return slice(*self.token_starts[window : window + 2])
+
+    def slots_of(self, window: int) -> slice:
+        """Where the slots of a window are."""
+        return slice(*self.slot_starts[window : window + 2])
+
     @property
     def lengths(self) -> Ints:
         """Tokens of each window [windows] int64."""

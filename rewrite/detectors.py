@@ -20,9 +20,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from rephrase_detection import LexicalDetector, Links, RephraseDetector
+from rephrase_detection.detector_folder import FILE
 from rephrase_detection.errors import DetectorError
 from rephrase_detection.loading import LEXICAL, load_detector
-from rephrase_detection.pairwise_folder import FILE
 from rephrase_detection.span import SpanDetector
 from rewrite.bundle import DETECTOR, REMEDY, Bundle
 from rewrite.errors import BundleError, ConfigError, DamagedBundle, LearnError, TargetError

@@ -1,4 +1,4 @@
-"""The folder of a pairwise detector: `detector.json` with its parameters, and what else it needs beside it."""
+"""The folder of a saved detector: `detector.json` with its parameters, and what else it needs beside it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def refuse_other(folder: str | Path) -> Path:
 def write_parameters(
     folder: Path, kind: str, weights: PairWeights, threshold: float, reach: Reach, more: Mapping[str, Any] | None = None
 ) -> None:
-    """Write `detector.json`: `kind` is the name of the format."""
+    """Write `detector.json` of a pairwise detector: `kind` is the name of the format."""
     whole = {"format": kind, "version": VERSION, "threshold": threshold}
     whole |= {"weights": asdict(weights), "reach": asdict(reach), **(more or {})}
     (folder / FILE).write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
@@ -55,14 +55,7 @@ def write_parameters(
 
 def read_parameters(folder: str | Path, kind: str) -> tuple[PairWeights, float, Reach, dict[str, Any]]:
     """Weights, threshold, reach and the whole of a `detector.json` of this kind. Raises DetectorError."""
-    path = Path(folder) / FILE
-    try:
-        whole = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DetectorError(f"{path} is missing: the folder that a detector was saved in is wanted") from error
-    except (OSError, ValueError) as error:
-        raise DetectorError(f"{path} cannot be read ({error}): save the detector again") from error
-    found = whole if isinstance(whole, dict) else {}
+    path, found = Path(folder) / FILE, read_file(folder)
     if (found.get("format"), found.get("version")) != (kind, VERSION):
         raise DetectorError(
             f"{path} is of format {found.get('format')!r}, version {found.get('version')!r}; {kind!r}, version"
@@ -73,6 +66,18 @@ def read_parameters(folder: str | Path, kind: str) -> tuple[PairWeights, float, 
         return PairWeights(**found["weights"]), threshold, Reach(**found["reach"]), found
     except (KeyError, TypeError, ValueError) as error:
         raise DetectorError(f"{path} lacks or has wrong parameters ({error!r}): save the detector again") from error
+
+
+def read_file(folder: str | Path) -> dict[str, Any]:
+    """What the `detector.json` of a folder holds; nothing where that is no object. Raises DetectorError."""
+    path = Path(folder) / FILE
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DetectorError(f"{path} is missing: the folder of a trained detector is wanted") from error
+    except (OSError, ValueError) as error:
+        raise DetectorError(f"{path} cannot be read ({error}): train or copy the detector again") from error
+    return found if isinstance(found, dict) else {}
 
 
 def checked_threshold(threshold: float) -> float:
