@@ -12,9 +12,11 @@ The words of this package:
     floor       the least similarity worth an answer
     neighbour   a row found by an index; a candidate is one proposed by a layer
 
-Read in this order: errors, folder, keys, vectors, encoder, index, exact, layers.
+Read in this order: errors, folder, keys, vectors, encoder, index, exact, dense, dense_index, faiss_index, layers.
 """
 
+from retrieval.dense import DenseRows
+from retrieval.dense_index import DenseExactIndex, IndexKind, dense_index, load_index
 from retrieval.encoder import Encoder, NgramEncoder, NgramShape
 from retrieval.errors import (
     DamagedFolderError,
@@ -27,6 +29,7 @@ from retrieval.errors import (
     RetrievalError,
 )
 from retrieval.exact import ExactIndex
+from retrieval.faiss_index import FaissIndex
 from retrieval.index import BruteForceIndex, Neighbours, VectorIndex
 from retrieval.keys import KeyTable
 from retrieval.layers import Candidate, GlobalLayer, History, HistoryEntry, Layer, PersonalLayer
@@ -36,15 +39,19 @@ __all__ = [
     "BruteForceIndex",
     "Candidate",
     "DamagedFolderError",
+    "DenseExactIndex",
+    "DenseRows",
     "DuplicateKeyError",
     "Encoder",
     "ExactIndex",
+    "FaissIndex",
     "FolderError",
     "ForeignFolderError",
     "FormatVersionError",
     "GlobalLayer",
     "History",
     "HistoryEntry",
+    "IndexKind",
     "InputError",
     "KeyTable",
     "Layer",
@@ -58,4 +65,6 @@ __all__ = [
     "SparseVector",
     "VectorIndex",
     "VectorRows",
+    "dense_index",
+    "load_index",
 ]

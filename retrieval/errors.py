@@ -4,7 +4,8 @@ RetrievalError x InputError (also ValueError) a call that cannot be answered: k 
 DuplicateKeyError the same key twice in one table, the same request twice in one history x FolderError a saved
 folder that cannot be used * MissingFileError meta.json or an array is not there * ForeignFolderError the
 folder holds something else, or belongs to another table * FormatVersionError written by another version of
-the format * DamagedFolderError truncated, altered, or not what meta.json says
+the format * DamagedFolderError truncated, altered, or not what meta.json says * ModelFolderError no model that can be
+read is there
 """
 
 
@@ -38,3 +39,7 @@ class FormatVersionError(FolderError):
 
 class DamagedFolderError(FolderError):
     """A file is truncated, altered, or disagrees with meta.json."""
+
+
+class ModelFolderError(FolderError):
+    """The folder holds no model that can be read."""

@@ -9,17 +9,19 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import Any, Generic, NamedTuple
+from typing import Any, Generic, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.dense import DenseRows
+from retrieval.dense_index import dense_index, load_index
 from retrieval.errors import DuplicateKeyError, InputError
 from retrieval.exact import ExactIndex
 from retrieval.folder import Folder, write_folder
 from retrieval.index import Neighbours, VectorIndex, check_request, nearest
 from retrieval.keys import KeyTable
-from retrieval.vectors import Int64s, Query, SparseRows, SparseVector, VectorRows
+from retrieval.vectors import Float32s, Int64s, Query, SparseRows, SparseVector, VectorRows
 
 KIND = "personal layer"
 
@@ -69,14 +71,34 @@ class GlobalLayer(Generic[Query]):
     def __init__(self, index: VectorIndex[Query]) -> None:
         self.index = index
 
+    @overload
     @classmethod
-    def build(cls, table: SparseRows, members: Int64s | None = None) -> "GlobalLayer[SparseVector]":
-        """Index `members` of the table exactly; ascending rows, all when None."""
-        return GlobalLayer(ExactIndex.build(table, members))
+    def build(cls, table: SparseRows, members: Int64s | None = None) -> "GlobalLayer[SparseVector]": ...
+
+    @overload
+    @classmethod
+    def build(cls, table: DenseRows, members: Int64s | None = None) -> "GlobalLayer[Float32s]": ...
 
     @classmethod
-    def load(cls, folder: Path, table: SparseRows) -> "GlobalLayer[SparseVector]":
+    def build(cls, table: SparseRows | DenseRows, members: Int64s | None = None) -> "GlobalLayer[Any]":
+        """Index `members` of the table, ascending rows, all when None: sparse ones exactly, dense ones by number."""
+        if isinstance(table, DenseRows):
+            return GlobalLayer(dense_index(table, members))
+        return GlobalLayer(ExactIndex.build(table, members))
+
+    @overload
+    @classmethod
+    def load(cls, folder: Path, table: SparseRows) -> "GlobalLayer[SparseVector]": ...
+
+    @overload
+    @classmethod
+    def load(cls, folder: Path, table: DenseRows) -> "GlobalLayer[Float32s]": ...
+
+    @classmethod
+    def load(cls, folder: Path, table: SparseRows | DenseRows) -> "GlobalLayer[Any]":
         """Map a saved layer over the table it was built from. Raises FolderError."""
+        if isinstance(table, DenseRows):
+            return GlobalLayer(load_index(folder, table))
         return GlobalLayer(ExactIndex.load(folder, table))
 
     def save(self, folder: Path) -> None:
