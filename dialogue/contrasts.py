@@ -56,6 +56,20 @@ class Contrasts:
         """The same without `kinds`."""
         return self._found(words, self._opposites)
 
+    def terms(self, words: Sequence[str]) -> list[str]:
+        """Every word and every two adjacent words, joined by `_`, that may have a side, in order; neutral ones not."""
+        return list(self._terms(words))
+
+    def sides_of(self, terms: Sequence[str]) -> frozenset[Side]:
+        """`sides` of words whose `terms` are known already."""
+        table = self._sides
+        return frozenset(side for term in terms if term in table for side in table[term])
+
+    def opposite_terms(self, terms: Sequence[str]) -> list[str]:
+        """Those of the terms that have `opposites`; one that is said twice twice."""
+        table = self._opposites
+        return [term for term in terms if term in table]
+
     def said_values(self, words: Sequence[str]) -> dict[Side, str]:
         """The values that the words hold, each with the term that says it."""
         return {side: term for term in self._terms(words) for side in self._values.get(term, ())}
@@ -63,6 +77,10 @@ class Contrasts:
     def negated(self, words: Sequence[str]) -> bool:
         """Whether the words hold a negation; two are no affirmation ("no not that one")."""
         return any(word in self.negations or word.endswith("n't") for word in words)
+
+    def negations_in(self, words: Sequence[str]) -> int:
+        """How many negations the words hold."""
+        return sum(word in self.negations or word.endswith("n't") for word in words)
 
     def stance(self, text: str) -> Stance:
         """What a canonical text says yes and no to, by `sets` and negations only.
@@ -164,7 +182,7 @@ ENGLISH = Contrasts(
          "december"),
         ("north northern", "south southern", "east eastern", "west western", "centre center central",
          "northeast", "northwest", "southeast", "southwest"),
-        ("cheap cheaper cheapest inexpensive affordable", "expensive pricey", "moderate moderately"),
+        ("cheap cheaper cheapest inexpensive affordable", "expensive pricey dearer dearest", "moderate moderately"),
         ("kitchen", "bedroom", "bathroom", "garage", "hallway", "basement", "attic", "office", "nursery", "patio porch",
          "living_room lounge", "dining_room", "laundry_room", "garden yard backyard"),
         ("mom mum mother mama", "dad father papa", "brother", "sister", "wife", "husband", "son", "daughter",
@@ -172,7 +190,43 @@ ENGLISH = Contrasts(
     ),
     kinds=(
         ("may", "january february march april june july august september october november december"),
-        ("me my mine us our ours", "him his he", "her hers she", "them their theirs they"), ("my mine", "your yours"),
+        ("me my mine us our ours", "him his he", "her hers she", "them their theirs they"),
+        ("my mine our ours", "your yours", "their theirs", "his", "her hers"),
+        ("he him his", "she her hers", "they them their theirs"), ("us", "them", "him", "her"),
+        ("male man men boy boys husband", "female woman women girl girls wife"), ("happy happier", "sad sadder"),
+        ("better", "worse"), ("rich richer", "poor poorer"), ("hard harder hardest difficult", "easy easier easiest"),
+        ("biggest largest", "smallest"), ("fastest", "slowest"), ("healthy", "unhealthy"), ("spicy", "mild"),
+        ("high", "low"), ("higher", "lower"), ("strong stronger", "weak weaker"), ("sweet", "sour bitter"),
+        ("heavy heavier", "light lighter"), ("wide wider", "narrow narrower"), ("deep deeper", "shallow"),
+        ("thick thicker", "thin thinner"), ("full", "empty"), ("dirty", "clean"), ("wet", "dry"),
+        ("sunny sun sunshine clear", "rainy rain raining", "snowy snow snowing", "cloudy clouds", "windy wind"),
+        ("warm warmer warmest", "cool cooler coolest"), ("hot hotter hottest", "cold colder coldest"),
+        ("dark darker", "light lighter"), ("safe", "dangerous unsafe"), ("same", "different"), ("early", "late"),
+        ("above over", "below under beneath"), ("inside in", "outside out"), ("in", "out"), ("read", "unread"),
+        ("asleep", "awake"), ("married", "single divorced"), ("legal", "illegal"),
+        ("love loves loved", "hate hates hated"),
+        ("likes liked", "dislikes disliked"), ("available", "unavailable"), ("possible", "impossible"),
+        ("increases increased increasing rises raised raising",
+         "decreases decreased decreasing lowers lowered lowering"),
+        ("opens opened opening", "closes closed closing"), ("locks locking", "unlocks unlocked unlocking"),
+        ("starts started starting begins began beginning",
+         "stops stopped stopping ends ended ending finish finishes finished"),
+        ("start begin", "finish stop end"), ("adds added adding", "removes removed removing deletes deleted deleting"),
+        ("enabled enabling activated", "disabled disabling deactivated"),
+        ("sends sent sending", "receives received receiving"),
+        ("arrives arrived", "leaves left departs departed"), ("bought buying", "sold selling"),
+        ("minimum min", "maximum max"), ("push", "pull"), ("few", "many"), ("every each", "no"),
+        ("some any", "no none"), ("until till", "since"), ("if", "unless"), ("everyone everybody", "nobody no_one"),
+        ("weekday weekdays", "weekend weekends"), ("spring", "summer", "autumn fall", "winter"),
+        ("christmas", "easter", "halloween", "thanksgiving", "hanukkah", "diwali", "ramadan", "valentine's"),
+        ("car cars", "train trains", "bus buses", "plane planes flight flights", "taxi taxis cab cabs", "boat ferry"),
+        ("breakfast", "lunch", "dinner", "brunch"), ("email emails e-mail mail", "text texts sms", "call calls phone"),
+        ("song songs", "album albums", "playlist playlists", "podcast podcasts", "audiobook audiobooks"),
+        ("coffee", "tea"), ("friend friends", "enemy enemies"), ("sugar", "salt"), ("dog dogs", "cat cats"),
+        ("percent", "degree degrees"),
+        ("meter meters metre metres", "foot feet", "mile miles", "kilometer kilometers", "inch inches", "yard yards"),
+        ("gram grams", "ounce ounces", "pound pounds", "kilogram kilograms"),
+        ("dollar dollars", "euro euros", "pound pounds", "yen", "rupee rupees", "peso pesos", "franc francs"),
         ("highest", "lowest"), ("nearest closest", "farthest furthest"), ("fast faster", "slow slower"),
         ("long longer longest", "short shorter shortest"), ("loud", "quiet soft"),
         ("big bigger large larger", "small smaller"), ("early earlier", "late later"), ("bright", "dark"),

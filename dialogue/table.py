@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 import pyarrow as pa
 
+from dialogue.context_tokens import context_tokens
 from dialogue.turn import Asr, Context, Nlu, Served, Session, Signals, Turn
 
 TURN_SCHEMA = pa.schema(
@@ -36,6 +37,7 @@ TURN_SCHEMA = pa.schema(
         pa.field("outcome", pa.string()),
         pa.field("device_type", pa.string()),
         pa.field("alternatives", pa.string()),  # what else was heard, canonical, best first, a line each
+        pa.field("context", pa.string()),  # what surrounds it (`dialogue.context_tokens`), in order, a line each
     ]
 )
 
@@ -84,6 +86,7 @@ def turn_batch(turns: Sequence[Turn], canonical: Callable[[str], str]) -> pa.Rec
         [turn.outcome for turn in turns],
         [each.device_type for each in context],
         [_alternatives(turn, canonical) for turn in turns],
+        [_tokens(turn.context) for turn in turns],
     ]
     arrays = [pa.array(column, field.type) for column, field in zip(columns, TURN_SCHEMA, strict=True)]
     return pa.RecordBatch.from_arrays(arrays, schema=TURN_SCHEMA)
@@ -108,6 +111,14 @@ def _alternatives(turn: Turn, canonical: Callable[[str], str]) -> str | None:
     return "\n".join(text for text in heard if text and text != canonical(turn.said)) or None
 
 
+def _tokens(context: Context | None) -> str | None:
+    """The tokens of the context alone: what went before is another turn's."""
+    if context is None:
+        return None
+    told = {name: getattr(context, name) for name in _SURROUNDING}
+    return "\n".join(sorted(context_tokens(told))) or None
+
+
 def _rewrite(turn: Turn, canonical: Callable[[str], str]) -> str | None:
     """What was served instead of what was said; None where that is the same: a rewriter may log that it passed."""
     if turn.served is None:
@@ -118,4 +129,5 @@ def _rewrite(turn: Turn, canonical: Callable[[str], str]) -> str | None:
 
 _JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 _NO_ASR, _NO_NLU, _NO_SIGNALS, _NO_CONTEXT = Asr(), Nlu(), Signals(), Context()
+_SURROUNDING = ("device_type", "has_screen", "device_state", "activity", "local_hour")
 _NOT_SERVED = Served(original="", rewrite="")
