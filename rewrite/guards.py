@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from rapidfuzz.distance import Indel, Levenshtein
 
@@ -50,6 +51,7 @@ OPPOSING_PAIRS = (
 #: Shorter stems carry such beginnings by chance ("to", "into").
 STEM = 4
 PARTICLES = frozenset("on off up down in out away back".split())
+POINTING = frozenset("this that these those".split())
 #: Words that widen a request.
 WIDENING = frozenset("and also plus all every everything everyone everybody both entire whole".split())
 MONEY = frozenset("$ € £ ¥ dollar dollars euro euros pound pounds cent cents buck bucks yen".split())
@@ -64,7 +66,12 @@ def exchanges_meaning(source: Sequence[str], target: Sequence[str], contrasts: C
 def turns_round(source: Sequence[str], target: Sequence[str]) -> bool:
     """Whether a word gave way to itself with an opposing beginning ("salted", "unsalted"; "hyper-", "hypo-")."""
     gone, came = _apart(source, target)
-    return any(_opposed(one, other) for one in gone for other in came)
+    return any(
+        _opposed(one, other)
+        for one in gone
+        for other in came
+        if one[-1:] == other[-1:] or (one, other) in _OPPOSING_WORDS
+    )
 
 
 def _apart(source: Sequence[str], target: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -72,6 +79,11 @@ def _apart(source: Sequence[str], target: Sequence[str]) -> tuple[list[str], lis
     return [word for word in source if word not in target], [word for word in target if word not in source]
 
 
+#: What opposing beginnings are as words of their own. Other opposed words end alike.
+_OPPOSING_WORDS = frozenset(OPPOSING_PAIRS) | {(other, one) for one, other in OPPOSING_PAIRS}
+
+
+@lru_cache(maxsize=16_384)
 def _opposed(one: str, other: str) -> bool:
     short, long = sorted((one, other), key=len)
     if len(short) >= STEM and long.endswith(short) and long[: -len(short)] in OPPOSING:
@@ -87,15 +99,16 @@ def reorders(source: Sequence[str], target: Sequence[str]) -> bool:
     """Whether words of content that both texts hold stand in another order: who to whom, from where to where.
 
     "from boston to denver", "from denver to boston". Particles may move alone ("turn the lights off", "turn off the
-    lights"), but not change places with one another.
+    lights"), but not change places with one another; nor may "this" and "that".
     """
-    shared = Counter(source) & Counter(target)
+    shared = set(source) & set(target)
     one, other = ([word for word in words if word in shared] for words in (source, target))
-    return any(
+    return one != other and any(
         Counter(mine) == Counter(theirs) and mine != theirs
         for mine, theirs in (
             (_content(one), _content(other)),
             ([word for word in one if word in PARTICLES], [word for word in other if word in PARTICLES]),
+            ([word for word in one if word in POINTING], [word for word in other if word in POINTING]),
         )
     )
 

@@ -32,6 +32,8 @@ _DECADES = {word[:-1] + "ies": f"{value}s" for word, value in _TENS.items()}
 _DIGITS = re.compile(r"\d")
 _WHOLE = re.compile(r"-?\d+")
 _ORDINAL_DIGITS = re.compile(r"(\d+)(?:st|nd|rd|th)")
+_NUMERIC = frozenset((*_UNITS, *_TENS, *_ORDINALS, *_SCALES, *_QUANTITIES, *_DECADES))
+_NUMBER_WORDS = _NUMERIC - {*_QUANTITIES, "second"}
 _DECADE_DIGITS = re.compile(r"(?:19)?(\d0)'?s")
 _HALF_DAY = re.compile(r"(\d[\d:.]*)(am|pm)")
 #: After these "one" stands for a thing that was named.
@@ -39,6 +41,17 @@ _POINTING = frozenset("this that next last previous another other any every no w
 #: After these "second" is a place in a row; elsewhere it may be a length of time.
 _BEFORE_ORDINAL = frozenset("the my your his her our their".split()) | frozenset(
     "january february march april may june july august september october november december".split()
+)
+#: Words that sound like a number, or nearly so, each with the name of its sound.
+_HOMOPHONES = {
+    word: words[0]
+    for words in (("to", "too", "two"), ("for", "fore", "forth", "four", "fourth"), ("won", "one"), ("ate", "eight"))
+    for word in words
+}
+_CLITICS = frozenset("s t d m re ve ll n't".split())
+#: A letter after these is spelled: "gate d", "is s d".
+_NO_CLITIC = frozenset(
+    "a an the is in to of for at from gate route line bus room plan vitamin grade type class".split()
 )
 _PARTS_PAST = {"half": "thirty", "quarter": "fifteen"}
 
@@ -63,12 +76,46 @@ def _is_time(words: Sequence[str]) -> bool:
     return any(word in _UNITS or word in _TENS or word == "o'clock" or _DIGITS.match(word) for word in words)
 
 
+def bare_words(words: Sequence[str]) -> tuple[str, ...]:
+    """Words without apostrophes and what is said in numbers: "what s", "what's" and "whats" are one.
+
+    What is left is compared as words; numbers are compared as numbers.
+    """
+    found: list[str] = []
+    for place, word in enumerate(words):
+        if word in _CLITICS and found and found[-1] not in _NO_CLITIC and not _is_spelled(words, place):
+            found[-1] += word.replace("'", "")
+        elif not says_number(word):
+            found.append(word.replace("'", ""))
+    return tuple(found)
+
+
+def _is_spelled(words: Sequence[str], place: int) -> bool:
+    """Whether a letter stands beside another letter: "s d"."""
+    beside = (*words[max(place - 1, 0) : place], *words[place + 1 : place + 2])
+    return any(len(word) == 1 and word.isalpha() and word not in "ai" for word in beside)
+
+
+def says_number(word: str) -> bool:
+    """Whether a word is (part of) a number wherever it stands; "second" may be a length of time."""
+    return word in _NUMBER_WORDS or (not word.isalpha() and _DIGITS.search(word) is not None)
+
+
+def homophones(one: str, other: str) -> bool:
+    """Whether two words, just one of them a number, sound the same ("to", "two")."""
+    return (
+        one in _HOMOPHONES and _HOMOPHONES[one] == _HOMOPHONES.get(other) and says_number(one) != says_number(other)
+    )
+
+
 def numbers(words: Sequence[str]) -> tuple[str, ...]:
     """The numbers that the words say, in order: "twenty five percent at 7:30" -> ("25", "730").
 
     Numbers that follow each other are one, as times, years, channels and digits are said in pieces: "seven thirty",
     "nineteen eighty four", "seven oh five". So is a letter after a number ("forty one b").
     """
+    if _NUMERIC.isdisjoint(words) and not _DIGITS.search(" ".join(words)):
+        return ()
     found: list[str] = []
     run: list[str] = []  # words of one spoken number
     joined: list[str] = []  # whole numbers that follow each other
@@ -104,6 +151,13 @@ def numbers(words: Sequence[str]) -> tuple[str, ...]:
             found += _other_number(word, figure)
     close()
     return tuple(found)
+
+
+def numbers_of(text: str) -> tuple[str, ...]:
+    """The numbers that a canonical text says; most say none, which is seen at a glance."""
+    if _NUMERIC.isdisjoint(text.split()) and not _DIGITS.search(text):
+        return ()
+    return numbers(spoken_words(text))
 
 
 def _goes_on(word: str, before: str, run: Sequence[str]) -> bool:

@@ -1,0 +1,137 @@
+"""The guard of likely candidates: known words give way to known words, meanings never to other meanings."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dialogue.contrasts import ENGLISH
+from rewrite.alignment import changes
+from rewrite.decision import Reason
+from rewrite.dense_guard import clear_values, dense_guard
+
+POLARITY, NUMBER, WORD, VALUE = (
+    Reason.GUARD_POLARITY, Reason.GUARD_NUMBER, Reason.GUARD_WORD, Reason.GUARD_VALUE,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "reason"),
+    [
+        ("what's the whether in new york", "what's the weather in new york", None),
+        ("play maj and dragons", "play imagine dragons", None),
+        ("what s the time in city now", "whats the time in sydney now", None),
+        ("call yellow cup", "call yellow cab", None),
+        ("read me the latest international", "read me the latest international news", None),
+        ("turn of the light", "turn off the light", None),
+        ("set it too two", "set it to two", None),
+        ("set it to to", "set it to two", None),
+        ("olly turn on the light", "turn on the light", None),
+        # turned round
+        ("turn on the light", "turn off the light", POLARITY),
+        ("turn the light", "turn on the light", POLARITY),
+        ("from monday to friday", "from friday to friday", POLARITY),
+        ("post it on my phone on facebook", "post it off my phone on facebook", POLARITY),
+        ("don't call bob and don't call ann", "call bob and don't call ann", POLARITY),
+        ("add salted butter", "add unsalted butter", POLARITY),
+        ("at two and four pm", "at two am and four pm", POLARITY),
+        ("calendar item", "delete calendar item", POLARITY),
+        # numbers
+        ("wake me at fifteen", "wake me at fifty", NUMBER),
+        ("turn it down", "turn it ten", NUMBER),
+        ("set it to two", "set it to", NUMBER),
+        ("from five to ten", "from ten to five", NUMBER),
+        # words
+        ("from boston to denver", "from denver to boston", WORD),
+        ("from this account to that one", "from that account to this one", WORD),
+        ("email ann", "email bob", WORD),
+        ("play jazz", "play only jazz", WORD),
+        ("gate b", "gate d", WORD),
+        ("what is on", "what is on the best radio station around seattle washington", WORD),
+    ],
+)
+def test_repairs_and_flips(source: str, target: str, reason: Reason | None) -> None:
+    assert dense_guard(source, target) is reason
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "clear", "reason"),
+    [
+        ("weather in austin", "weather in boston", "austin", VALUE),
+        ("call anna", "call ann", "anna", VALUE),
+        ("call jon", "call john", "jon", None),
+        ("play queen", "play queen latifah", "queen", VALUE),
+        ("play west life", "play westlife", "west life", None),
+        ("play next i want you", "play next i need you", "i want you", VALUE),
+        ("what's the whether in boston", "what's the weather in boston", "boston", None),
+        ("set a meeting at ten", "set a meeting at last ten years", "ten", POLARITY),
+    ],
+)
+def test_what_was_said_clearly_stays(source: str, target: str, clear: str, reason: Reason | None) -> None:
+    assert dense_guard(source, target, clear=frozenset({clear})) is reason
+
+
+def test_clear_values() -> None:
+    assert clear_values({"place": "New York; Boston", "date": ""}) == {"new york", "boston"}
+    assert clear_values({"place": "New York; Bosten"}, lambda slot, value: value == "new york") == {"new york"}
+
+
+def test_the_floor_is_the_callers() -> None:
+    assert dense_guard("play coast", "play post", floor=0.3) is None
+    assert dense_guard("play coast", "play post", floor=0.9) is WORD
+
+
+def test_pieces_join_and_split() -> None:
+    (change,) = changes("play maj and dragons".split(), "play imagine dragons".split(), 0.35)
+    assert [(piece.gone, piece.came) for piece in change.pieces] == [(("maj", "and"), ("imagine",))]
+    assert (change.before, change.after, change.dropped, change.added) == ("play", "dragons", (), ())
+    (change,) = changes(["call", "zzz"], ["call", "bob"], 0.35)
+    assert (change.pieces, change.dropped, change.added) == ((), ("zzz",), ("bob",))
+
+
+FEW = settings(max_examples=150, deadline=None)
+words = st.sampled_from("play call zig krill seven to two on off don't monday in the unk s it boston".split())
+texts = st.one_of(st.lists(words, max_size=10).map(" ".join), st.text(max_size=40))
+SETS = ENGLISH.sets + ENGLISH.values + ENGLISH.kinds
+exchanges = st.sampled_from(SETS).flatmap(
+    lambda sides: st.permutations(sides).flatmap(
+        lambda two: st.tuples(st.sampled_from(two[0].split()), st.sampled_from(two[1].split()))
+    )
+)
+carriers = st.lists(st.sampled_from("zig zag blub krill farn quince dorf".split()), max_size=4)
+
+
+@FEW
+@given(exchanges, carriers, carriers)
+def test_two_sides_are_never_exchanged(pair: tuple[str, str], before: list[str], after: list[str]) -> None:
+    one, other = (" ".join([*before, *side.split("_"), *after]) for side in pair)
+    assert dense_guard(one, other) is not None
+
+
+@FEW
+@given(texts, texts)
+def test_any_text_is_answered_and_none_is_refused_for_itself(one: str, other: str) -> None:
+    assert dense_guard(one, one) is None
+    dense_guard(one, other, clear=frozenset({other}))
+
+
+@FEW
+@given(carriers, carriers, st.integers(0, 9_999))
+def test_a_number_never_comes_or_goes(before: list[str], after: list[str], number: int) -> None:
+    short, long = " ".join([*before, *after]), " ".join([*before, str(number), *after])
+    assert dense_guard(short, long) is NUMBER
+    assert dense_guard(long, short) is NUMBER
+
+
+@FEW
+@given(texts, texts)
+def test_what_is_laid_beside_makes_up_both_texts(one: str, other: str) -> None:
+    source, target = one.split(), other.split()
+    found = changes(source, target, 0.35)
+    gone = [word for change in found for piece in change.pieces for word in piece.gone]
+    gone += [word for change in found for word in change.dropped]
+    came = [word for change in found for piece in change.pieces for word in piece.came]
+    came += [word for change in found for word in change.added]
+    assert len(source) - len(gone) == len(target) - len(came)
+    assert sorted([word for word in source if word not in gone]) == [w for w in sorted(source) if w not in gone]
