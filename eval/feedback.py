@@ -26,7 +26,9 @@ class JudgedSessions:
     """The turns of a log as narrow columns, judged once all are read: a session may cross blocks and files."""
 
     _STRINGS = ("user_id", "session_id", "said", "response", "outcome")
-    _LEFT_OUT = frozenset({"surface", "rewrite", "propensity", "interpretation", "device_type", "alternatives"})
+    _LEFT_OUT = frozenset(
+        {"surface", "rewrite", "propensity", "interpretation", "device_type", "alternatives", "context"}
+    )
 
     def __init__(self) -> None:
         self._tables: list[pa.Table] = []

@@ -117,7 +117,7 @@ def best_threshold(pairs: Sequence[Candidates], label: Sequence[Values], probabi
         flagged = top >= grid[:, None]
         counts = flagged.sum(axis=1)
         found = 2 * (flagged * right).sum(axis=1) / (counts + positives)
-        expected = 2 * (flagged * top).sum(axis=1) / (counts + p[known].sum())
+        expected = 2 * (flagged * top).sum(axis=1) / np.maximum(counts + p[known].sum(), LEAST)
         best.append((found + expected) / 2)
     return _middle_best(grid, np.mean(best, axis=0)) if best else 0.5
 

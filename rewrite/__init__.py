@@ -18,6 +18,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from rewrite.attaching import attach
     from rewrite.bundle import Bundle
     from rewrite.config import (
         ChainConfig,
@@ -30,44 +31,62 @@ if TYPE_CHECKING:
         TextConfig,
     )
     from rewrite.decision import Action, Alternative, Decision, Reason, Source
+    from rewrite.decision_log import DecisionLog, record
     from rewrite.engine import EngineConfig, RewriteEngine
     from rewrite.errors import (
+        BadTurn,
         BundleError,
         BusyError,
         ConfigError,
         DamagedBundle,
         ForeignBundle,
         LearnError,
+        LiveHistoryError,
         ModelError,
         NewerBundle,
         OlderBundle,
         RewriteError,
     )
     from rewrite.facts import LogFacts, Summary
+    from rewrite.forgetting import forget
     from rewrite.job import learn
+    from rewrite.live_history import LiveHistory
     from rewrite.models import Model, resolve_model
+    from rewrite.protected import ProtectedIntents
+    from rewrite.reloading import ReloadingEngine
+    from rewrite.retriever import Retriever
+    from rewrite.timings import StageSummary, Timings
 
 _MODULES = {
+    "attaching": ["attach"],
     "bundle": ["Bundle"],
     "config": [
         *["ChainConfig", "DecayConfig", "GateConfig", "HistoryConfig", "LearnConfig", "LogConfig"],
         *["ResourceConfig", "TextConfig"],
     ],
     "decision": ["Action", "Alternative", "Decision", "Reason", "Source"],
+    "decision_log": ["DecisionLog", "record"],
     "engine": ["EngineConfig", "RewriteEngine"],
     "errors": [
-        *["BundleError", "BusyError", "ConfigError", "DamagedBundle", "ForeignBundle", "LearnError"],
-        *["ModelError", "NewerBundle", "OlderBundle", "RewriteError"],
+        *["BadTurn", "BundleError", "BusyError", "ConfigError", "DamagedBundle", "ForeignBundle", "LearnError"],
+        *["LiveHistoryError", "ModelError", "NewerBundle", "OlderBundle", "RewriteError"],
     ],
     "facts": ["LogFacts", "Summary"],
+    "forgetting": ["forget"],
     "job": ["learn"],
+    "live_history": ["LiveHistory"],
     "models": ["Model", "resolve_model"],
+    "protected": ["ProtectedIntents"],
+    "reloading": ["ReloadingEngine"],
+    "retriever": ["Retriever"],
+    "timings": ["StageSummary", "Timings"],
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
     "Action",
     "Alternative",
+    "BadTurn",
     "Bundle",
     "BundleError",
     "BusyError",
@@ -76,26 +95,37 @@ __all__ = [
     "DamagedBundle",
     "DecayConfig",
     "Decision",
+    "DecisionLog",
     "EngineConfig",
     "ForeignBundle",
     "GateConfig",
     "HistoryConfig",
     "LearnConfig",
     "LearnError",
+    "LiveHistory",
+    "LiveHistoryError",
     "LogConfig",
     "LogFacts",
     "Model",
     "ModelError",
     "NewerBundle",
     "OlderBundle",
+    "ProtectedIntents",
     "Reason",
+    "ReloadingEngine",
     "ResourceConfig",
+    "Retriever",
     "RewriteEngine",
     "RewriteError",
     "Source",
+    "StageSummary",
     "Summary",
     "TextConfig",
+    "Timings",
+    "attach",
+    "forget",
     "learn",
+    "record",
     "resolve_model",
 ]
 

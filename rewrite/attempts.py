@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from dialogue.context_batch import with_previous
 from dialogue.outcomes import OutcomeModel
 from dialogue.session_batch import session_batch
 from rephrase_detection import RephraseDetector
@@ -34,6 +35,7 @@ ATTEMPT_SCHEMA = pa.schema(
         pa.field("next_state", pa.string()),  # its state
         pa.field("link", pa.int64(), nullable=False),  # P(that it is one) in millionths
         pa.field("session_start", pa.bool_(), nullable=False),
+        pa.field("context", pa.string(), nullable=False),  # tokens of what surrounds it, a line each; empty: nothing
     ]
 )
 
@@ -61,7 +63,7 @@ class AttemptFinder:
     detector: RephraseDetector
 
     def __call__(self, turns: pa.RecordBatch) -> pa.RecordBatch:
-        dialogue = session_batch(turns, self.gap_s)
+        dialogue = session_batch(with_previous(turns), self.gap_s)
         success = self.outcomes.judge(dialogue)
         links = self.detector.detect(dialogue, success)
         link = np.zeros(dialogue.num_rows)
@@ -86,6 +88,7 @@ class AttemptFinder:
                 state.take(next_rows),
                 _millionths(link),
                 _starts(session),
+                pc.fill_null(dialogue["context"], ""),
             ],
             schema=ATTEMPT_SCHEMA,
         )

@@ -5,13 +5,16 @@ rewrites.parquet      the table of rewrites, for the machine
 rewrites.jsonl        the same for people: sorted, one rewrite a line, with its evidence
 candidates.parquet    every pair that was judged, with the verdict
 requests.parquet      the population: texts with users, turns and success
+frames.parquet        how its texts are interpreted
 histories.parquet     each user's own requests that worked
 corrections.parquet   each user's own corrections
+contexts.parquet      what to do with single texts in single contexts (rewrite.context_mining)
 suspensions.parquet   rewrites that turned bad while they were live, and until when they are not tried again
 states.parquet        the chain: its states, with what came of them
 transitions.parquet   and the steps between them that enough users took
 counts/               what each user did, in sums: an update adds to them (rewrite.own_counts)
 detector/             the trained detector that found the rephrases; none where the lexical did
+retriever/            the trained retriever that proposes rewrites online (`rewrite.retriever`); none without one
 overrides.json        a person's word; may change at any time, so the manifest does not vouch for it
 index/                arrays for serving, mapped into memory; derived from the tables
 
@@ -61,6 +64,8 @@ class Manifest:
     files: Mapping[str, Mapping[str, Any]]  # path in the bundle -> {"bytes", "sha256"}
     #: What found the rephrases: "name" and "digest", which only a trained one has; empty where it was not written down.
     detector: Mapping[str, str | None] = field(default_factory=dict)
+    #: Of the trained retriever that it serves with: its digest, and the size and recall of the index; empty for none.
+    retriever: Mapping[str, Any] = field(default_factory=dict)
 
 
 def software_version() -> str:
@@ -80,6 +85,7 @@ def write_manifest(
     span: Mapping[str, Any],
     counts: Mapping[str, int],
     detector: Mapping[str, str | None] | None = None,
+    retriever: Mapping[str, Any] | None = None,
 ) -> None:
     """Digests every file of a finished folder and writes the manifest: the last step before publication."""
     files = {
@@ -88,7 +94,9 @@ def write_manifest(
         if path.is_file() and path not in (folder / MANIFEST, folder / OVERRIDES)
     }
     software = software_version()
-    manifest = Manifest(FORMAT, VERSION, software, created, parameters, log, span, counts, files, detector or {})
+    manifest = Manifest(
+        FORMAT, VERSION, software, created, parameters, log, span, counts, files, detector or {}, retriever or {}
+    )
     raw = json.loads(json.dumps(asdict(manifest)))
     raw["sha256"] = _digest_of(raw)
     write_beside(folder / MANIFEST, (json.dumps(raw, ensure_ascii=False, indent=1) + "\n").encode())

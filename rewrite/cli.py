@@ -1,9 +1,9 @@
-"""The command line: `rewrite check | learn | show | query | batch | verify | pin | unpin | block | unblock`, and
-`rewrite train-detector`.
+"""The command line: `rewrite check | learn | show | query | batch | verify | pin | unpin | block | unblock |
+forget`, and `rewrite train-detector`.
 
 Each command is a function in a file of its own kind: `cli_check`, `cli_learn` and `cli_train_detector` read logs,
-`cli_ask` asks a bundle, `cli_show` looks at one, `cli_overrides` holds a person's word. Data goes to stdout; progress,
-warnings and errors go to stderr.
+`cli_ask` asks a bundle, `cli_show` looks at one, `cli_overrides` holds a person's word, `cli_forget` takes users out.
+Data goes to stdout; progress, warnings and errors go to stderr.
 """
 
 from __future__ import annotations
@@ -15,12 +15,16 @@ import typer
 from rewrite.cli_ask import batch, query
 from rewrite.cli_check import check
 from rewrite.cli_exit import clearly
+from rewrite.cli_forget import forget
 from rewrite.cli_learn import learn
 from rewrite.cli_overrides import block, pin, unblock, unpin
 from rewrite.cli_show import show, verify
 from rewrite.cli_train_detector import train_detector
+from rewrite.cli_train_retriever import train_retriever
 
-COMMANDS = (check, learn, show, query, batch, verify, pin, unpin, block, unblock, train_detector)
+COMMANDS = (
+    check, learn, show, query, batch, verify, pin, unpin, block, unblock, forget, train_detector, train_retriever,
+)  # fmt: skip
 
 app = typer.Typer(
     name="rewrite",

@@ -53,6 +53,14 @@ def learn(
             show_default="that of --previous, else lexical",
         ),
     ] = None,
+    retriever: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="The folder of a trained retriever, which proposes rewrites of requests that no table has seen.",
+            show_default="that of --previous, else none",
+        ),
+    ] = None,
     min_users: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Distinct users that a rewrite needs.", show_default="5")
     ] = None,
@@ -75,6 +83,13 @@ def learn(
         str | None,
         typer.Option(metavar="SIZE", help="Memory of the database; more goes to disk.", show_default="1GB"),
     ] = None,
+    live: Annotated[
+        bool,
+        typer.Option(
+            "--live/--no-live",
+            help="Take in what engines observed: the live history beside --previous, else beside the old BUNDLE.",
+        ),
+    ] = True,
     json: Json = False,
 ) -> None:
     """Learn rewrites from logs, into a bundle.
@@ -92,8 +107,9 @@ def learn(
 
     Example:  [bold]rewrite learn today.jsonl.gz --out bundle --previous bundle[/bold]
 
-    Example:  [bold]rewrite learn logs/ --out bundle --detector detector[/bold]
+    Example:  [bold]rewrite learn logs/ --out bundle --detector detector --retriever retriever[/bold]
     """
+    from rewrite.dense_writing import opened
     from rewrite.detectors import named
     from rewrite.job import learn as learn_log
 
@@ -105,7 +121,10 @@ def learn(
     if workers is not None or config is None:
         chosen = with_workers(chosen, workers, logs)
     found = None if detector is None else named(detector, previous, out)
-    summary = learn_log(logs, out, config=chosen, previous=previous, detector=found, progress=ConsoleProgress())
+    proposing = None if retriever is None else opened(retriever)
+    told = ConsoleProgress()
+    summary = learn_log(logs, out, config=chosen, previous=previous, detector=found, progress=told, live=live,
+                        retriever=proposing)
     if json:
         print_json(_learn_document(summary))
     else:

@@ -14,6 +14,7 @@ ACTIONS: Mapping[str, str] = {
 REASONS: Mapping[str, str] = {
     "pinned": "a person pinned this rewrite",
     "learned": "many users corrected the request this way",
+    "contextual": "in this context, most users meant this",
     "own_correction": "this user corrected it this way before",
     "own_request": "it is known to fail, and close to a request of this user's own that works",
     "near_good": "it looks like a broken form of a request that is known to work",
@@ -27,6 +28,9 @@ REASONS: Mapping[str, str] = {
     "guard_polarity": "the closest known request means something else (on for off, today for tomorrow)",
     "guard_number": "the closest known request has another number, time or amount",
     "guard_word": "the closest known request replaces a word that was understood",
+    "guard_value": "the closest known request replaces a name or another value that was said clearly",
+    "guard_protected": "the closest known request, or this one, buys, calls, sends, unlocks, deletes or the like",
+    "guard_loop": "the closest known request is what just failed, or is itself rewritten",
     "empty": "nothing was said",
     "too_long": "it is longer than any request that is stored",
     "deadline": "no time was left to look further",

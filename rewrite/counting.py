@@ -98,7 +98,7 @@ def own_texts() -> str:
 
 def text_grades(gate: GateConfig) -> str:
     """The evidence on a text by grade, each user's turns capped."""
-    return _grades("own_texts", "said", gate)
+    return graded("own_texts", "said", gate)
 
 
 def base_rate() -> str:
@@ -112,12 +112,12 @@ def texts(gate: GateConfig) -> str:
     `total` is the sum of weights, to which `ended_well` and `moved_on` belong; `weight` is to how many turns alike it
     comes, to which `success` belongs.
     """
-    return _over_users("by_user", ("said",), "said", "text_grades", "refined_texts", gate)
+    return over_users("by_user", ("said",), "said", "text_grades", "refined_texts", gate)
 
 
 def readings(gate: GateConfig) -> str:
     """How the texts that enough users said were interpreted; `judged` is success as it was judged turn by turn."""
-    cap = _share(gate.user_cap)
+    cap = share_of(gate.user_cap)
     return f"""
         SELECT own.said AS said, own.state AS state, {sum_of(f"own.weight * {cap}")} AS weight,
                {sum_of(f"own.success * {cap} * refined.factor")} AS success, {sum_of(f"own.success * {cap}")} AS judged
@@ -130,7 +130,7 @@ def readings_on(gate: GateConfig) -> str:
     """Steps that enough users took from a text and its interpretation to the next try."""
     return f"""
         SELECT hop.said AS said, hop.state AS state, hop.next_state AS next_state,
-               {sum_of(f"hop.link * {_share(gate.user_cap, 'by_user.mass')}")} AS weight
+               {sum_of(f"hop.link * {share_of(gate.user_cap, 'by_user.mass')}")} AS weight
         FROM own_hops AS hop
         JOIN by_user ON by_user.user_id = hop.user_id AND by_user.said = hop.said
         WHERE hop.state <> hop.said
@@ -252,12 +252,12 @@ def meaning_grades(gate: GateConfig) -> str:
                      own.mass AS mass
               FROM graded_meanings AS graded
               JOIN own_meanings AS own ON own.user_id = graded.user_id AND own.state = graded.state)"""
-    return _grades(own, "state", gate)
+    return graded(own, "state", gate)
 
 
 def meanings(gate: GateConfig) -> str:
     """The same over all users, each capped."""
-    return _over_users("own_meanings", ("state",), "state", "meaning_grades", "refined_meanings", gate)
+    return over_users("own_meanings", ("state",), "state", "meaning_grades", "refined_meanings", gate)
 
 
 def own_meaning_hops() -> str:
@@ -288,12 +288,12 @@ def served_grades(gate: GateConfig) -> str:
                       own.success AS success, own.ended_well AS ended_well, by_user_served.mass AS mass
                FROM own_served AS own JOIN by_user_served ON by_user_served.user_id = own.user_id
                     AND by_user_served.said = own.said AND by_user_served.rewrite = own.rewrite)"""
-    return _grades(own, "pair", gate)
+    return graded(own, "pair", gate)
 
 
 def served(gate: GateConfig) -> str:
     """What was rewritten to what, and how it went, each user capped."""
-    return _over_users("by_user_served", ("said", "rewrite"), _PAIR, "served_grades", "refined_served", gate)
+    return over_users("by_user_served", ("said", "rewrite"), _PAIR, "served_grades", "refined_served", gate)
 
 
 def served_hops(gate: GateConfig) -> str:
@@ -317,18 +317,18 @@ def _usual(row: str, which: str = "") -> str:
     return f"LEFT JOIN usual AS {which}usual ON {which}usual.said = {row}.{which}said"
 
 
-def _grades(own: str, name: str, gate: GateConfig) -> str:
+def graded(own: str, name: str, gate: GateConfig) -> str:
     """The evidence by grade over users, each capped, in order of name: what `rewrite.refining` reads."""
-    cap = _share(gate.user_cap)
+    cap = share_of(gate.user_cap)
     summed = ", ".join(f"{sum_of(f'{each} * {cap}')} AS {each}" for each in ("weight", "success", "ended_well"))
     return f"""
         SELECT {name} AS name, grade, {summed} FROM {own} AS own GROUP BY {name}, grade
         ORDER BY name NULLS LAST, grade NULLS LAST"""
 
 
-def _over_users(own: str, keys: tuple[str, ...], name: str, grades: str, refined: str, gate: GateConfig) -> str:
+def over_users(own: str, keys: tuple[str, ...], name: str, grades: str, refined: str, gate: GateConfig) -> str:
     """Sums over users, each capped: no user's turns come to more than `user_cap`; successes by `refined`."""
-    cap, names = _share(gate.user_cap), ", ".join(keys)
+    cap, names = share_of(gate.user_cap), ", ".join(keys)
     summed = ", ".join(f"{sum_of(f'{each} * {cap}')} AS {each}" for each in ("mass", "weight", "square", "moved_on"))
     return f"""
         SELECT {", ".join(f"added.{key} AS {key}" for key in keys)}, users, turns, mass, weight AS total,
@@ -353,7 +353,7 @@ def _hops(own: str, keys: tuple[str, ...], sources: str, gate: GateConfig) -> st
     return f"""
         SELECT {names}, hop.next_state AS next_state, count(DISTINCT hop.user_id) AS users,
                CAST(sum(hop.turns) AS BIGINT) AS turns,
-               {sum_of(f"hop.link * {_share(gate.user_cap, 'source.mass')}")} AS weight
+               {sum_of(f"hop.link * {share_of(gate.user_cap, 'source.mass')}")} AS weight
         FROM {own} AS hop JOIN {sources} AS source ON {same}
         GROUP BY {grouped}, hop.next_state HAVING count(DISTINCT hop.user_id) >= {gate.min_users}"""
 
@@ -366,6 +366,6 @@ def _totals(*names: str) -> str:
     return ", ".join(map(_total, names))
 
 
-def _share(cap: float, mass: str = "mass") -> str:
+def share_of(cap: float, mass: str = "mass") -> str:
     """By how much a user's sums are scaled so that what is left of their turns does not exceed the cap."""
     return f"least(1.0, {cap * MICRO} / CAST({mass} AS DOUBLE))"

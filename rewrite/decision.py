@@ -21,12 +21,13 @@ class Reason(StrEnum):
 
     PINNED = "pinned"  # a person's word: always rewrite this
     LEARNED = "learned"  # the precomputed table: many users corrected it this way
+    CONTEXTUAL = "contextual"  # in this context, most users meant this
     OWN_CORRECTION = "own_correction"  # this user corrected it this way before
     OWN_REQUEST = "own_request"  # known to fail, and close to a request of this user's own that works
     NEAR_GOOD = "near_good"  # a broken form of a request that is known to work
     BLOCKED = "blocked"  # a person's word: never rewrite this
     KNOWN_GOOD = "known_good"  # works as it is
-    NOT_FAILING = "not_failing"  # said before, and not known to fail
+    NOT_FAILING = "not_failing"  # said before and not known to fail, or most likely right as it is
     HELD_BACK = "held_back"  # the engine explores: what the table says was left undone, to see how that goes
     NO_CANDIDATE = "no_candidate"  # nothing close is known
     AMBIGUOUS = "ambiguous"  # two candidates are about as close
@@ -34,6 +35,9 @@ class Reason(StrEnum):
     GUARD_POLARITY = "guard_polarity"  # the candidate would flip or exchange a meaning
     GUARD_NUMBER = "guard_number"  # the candidate would change a number, a time or an amount
     GUARD_WORD = "guard_word"  # the candidate would change a word that was understood
+    GUARD_VALUE = "guard_value"  # the candidate would change a value that was said clearly
+    GUARD_PROTECTED = "guard_protected"  # the candidate, or what was said, buys, calls, sends, unlocks, deletes ...
+    GUARD_LOOP = "guard_loop"  # the candidate leads back to what just failed, or is itself rewritten
     EMPTY = "empty"  # nothing was said
     TOO_LONG = "too_long"  # longer than any request that is stored
     DEADLINE = "deadline"  # no time left to look further

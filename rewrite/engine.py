@@ -4,37 +4,51 @@ The order in which a request is looked at:
 
     empty, too long           -> pass
     pinned, blocked           -> a person's word
-    known good                -> pass: this user's own, or everyone's
+    contextual rewrites       -> what it means, or that it works, in this context (`rewrite.context_mining`)
+    known good                -> pass: this user's own, or everyone's where this user did not correct it time and again
     own correction            -> this user said it again this way before
     precomputed table         -> most people's correction, unless this user's own requests say otherwise; an engine that
                                  explores holds it back now and then, and tries what is on trial
     said before, not failing  -> pass
-    near a good request       -> a broken form of one of this user's own requests, or of everyone's: rewritten where
-                                 both sound the same, suggested otherwise
+    near a good request       -> a broken form of one of this user's own requests, or of everyone's. With a trained
+                                 retriever (`rewrite.dense_rung`): rewritten, suggested or left by its thresholds.
+                                 Without: rewritten where both sound the same, suggested otherwise
 
-Nothing raises: a fault inside, or a passed deadline, lets the query through unchanged with the reason. Neither
-torch nor pyarrow is imported here. Threads may share an engine.
+What a user did since the bundle was learned counts from the next request on, where it is observed (`observe`).
+
+Nothing raises but `observe`: a fault inside, or a passed deadline, lets the query through unchanged with the reason.
+Neither torch nor pyarrow is imported here. Threads may share an engine.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dialogue.canonical import Canonicaliser
+from dialogue.context_tokens import context_tokens
+from dialogue.turn import Turn
 from retrieval import Candidate, Layer
 from rewrite.bundle import Bundle
+from rewrite.contextual import ALONE, previous
 from rewrite.decision import Action, Alternative, Decision, Reason, Source, rewrite_id
-from rewrite.errors import BundleError, DamagedBundle
+from rewrite.errors import BundleError, DamagedBundle, ModelError
 from rewrite.guards import layer_guard, sounds_the_same
+from rewrite.live_history import LiveHistory, live_path
+from rewrite.live_turns import LiveRequest, RecentTurn
 from rewrite.nearest import NearestModel
+from rewrite.protected import DEFAULT, ProtectedIntents
 from rewrite.publish import steadily
 from rewrite.serving import FAILING, GOOD, ON, PUBLIC, SURE, ServingArrays
+from rewrite.timings import Stage, Timings
+
+if TYPE_CHECKING:
+    from rewrite.dense_rung import DenseRung, Found, Judged, Request
 
 #: Longer requests are not looked up: the mining job stores none.
 LONGEST_REQUEST = 1_000
@@ -47,18 +61,41 @@ class EngineConfig:
     """Which sources may propose rewrites, and how bold the engine is where no table has the answer."""
 
     sources: frozenset[Source] = frozenset({Source.PRECOMPUTED, Source.PERSONAL, Source.GLOBAL})
-    deadline_s: float = 0.05  # past this much time, no layer is searched any more
+    deadline_s: float = 0.005  # past this much time after the tables, no model is run and no layer searched any more
     nearest: NearestModel = NearestModel()  # noqa: RUF009  (frozen)
     personal_hops: int = 2  # times a user must have corrected a request that is not known to fail for everyone
     explore: float = 0.0  # share of requests for which a rewrite of the table is held back; 0.02 finds what went stale
     trial: float = 0.0  # greatest share of requests for which a rewrite that is on trial is served; 0.1 settles most
     seed: int | None = None  # of these draws; None: the system's
+    alternatives: int = 3  # candidates that a decision tells of, at most
+    live: bool = True  # whether what users did since the bundle was learned counts, where it is observed
+    protected: ProtectedIntents = DEFAULT  # what a merely likely rewrite never leads into or out of
 
     def __post_init__(self) -> None:
         if not self.deadline_s > 0 or self.personal_hops < 1:
             raise ValueError(f"{self} came; deadline_s above 0 and personal_hops of 1 or more are wanted")
         if not (0 <= self.explore <= 0.5 and 0 <= self.trial <= 1):
             raise ValueError(f"{self} came; explore is a share from 0 to 0.5, trial one from 0 to 1")
+
+
+@dataclass(slots=True)
+class _Call:
+    """One request on its way."""
+
+    text: str
+    user: str | None
+    context: Mapping[str, Any] | None
+    nbest: Sequence[str | Mapping[str, Any]]
+    nlu: Mapping[str, Any] | None
+    timings: Timings
+    deadline_s: float
+    said: str = ""
+    row: int = -1
+    late_at: float = math.inf  # by the clock of perf_counter
+    lately: tuple[Sequence[LiveRequest], Sequence[RecentTurn]] | None = None  # what this user just did, once read
+
+    def late(self) -> bool:
+        return perf_counter() > self.late_at
 
 
 class RewriteEngine:
@@ -69,12 +106,19 @@ class RewriteEngine:
     'play imagine dragons'
     """
 
-    def __init__(self, bundle: Bundle, arrays: ServingArrays, config: EngineConfig | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        arrays: ServingArrays,
+        config: EngineConfig | None = None,
+        dense: DenseRung | None = None,
+    ) -> None:
         self.bundle = bundle
         self.config = config or EngineConfig()
         text = bundle.manifest.parameters["text"]
         self.canonical = Canonicaliser(tuple(text["wake_words"]), tuple(text["politeness"]))
-        self._arrays = arrays
+        self.live = LiveHistory.open(live_path(bundle.asked), canonical=self.canonical) if self.config.live else None
+        self._arrays, self._dense = arrays, dense
         self._draw = Random(self.config.seed).random
         overrides = bundle.overrides
         self._pinned, self._blocked = dict(overrides.pinned), overrides.blocked
@@ -90,39 +134,71 @@ class RewriteEngine:
     @classmethod
     def _of(cls, bundle: Bundle, config: EngineConfig | None) -> RewriteEngine:
         try:
-            return cls(bundle, ServingArrays.load(bundle.path / "index"), config)
-        except BundleError:
+            arrays = ServingArrays.load(bundle.path / "index")
+            return cls(bundle, arrays, config, _dense_rung(bundle, arrays, config or EngineConfig()))
+        except (BundleError, ModelError):
             raise
         except Exception as error:
             raise DamagedBundle(f"{bundle.path} cannot be served from: {error}") from error
 
-    def rewrite(self, text: str, user_id: str | None = None, context: Mapping[str, Any] | None = None) -> Decision:
-        """What to send to NLU for `text`, and why. `context` is that of the log format; this rung does not use it."""
-        begun = perf_counter()
+    def rewrite(
+        self,
+        text: str,
+        user_id: str | None = None,
+        context: Mapping[str, Any] | None = None,
+        *,
+        nbest: Sequence[str | Mapping[str, Any]] = (),
+        nlu: Mapping[str, Any] | None = None,
+        deadline_s: float | None = None,
+        timings: Timings | None = None,
+    ) -> Decision:
+        """What to send to NLU for `text`, and why.
+
+        `context` is that of the log format. `nbest` is what the recogniser heard, best first, as texts or as the log
+        format has it, and `nlu` what NLU makes of the request as it was said, where that is known: both make the answer
+        surer. `deadline_s` is that of this call alone; `timings` is filled with what each stage took.
+        """
+        timings = timings or Timings()
         try:
-            return self._decide(text, user_id, begun)
+            wait = self.config.deadline_s if deadline_s is None else deadline_s
+            return self._decide(_Call(text, user_id, context, nbest, nlu, timings, wait))
         except Exception as error:
             said = text if isinstance(text, str) else _as_text(text)
             fault = f"{type(error).__name__}: {error}"
             return Decision(Action.PASS, said, said, Reason.FAULT, evidence={"fault": fault})
 
-    def rewrite_batch(self, texts: Iterable[str], user_ids: Iterable[str | None] | None = None) -> list[Decision]:
+    def observe(self, turn: Turn | Mapping[str, Any]) -> None:
+        """Keeps what a user just did, a `Turn` or a record of the log format, so that the next request can use it.
+
+        Kept when this returns, for all processes that serve this bundle, and taken in by the next `learn`. The same
+        turn may come again when more is known of it. Raises BadTurn, LiveHistoryError, or ValueError where
+        `config.live` is off.
+        """
+        if self.live is None:
+            raise ValueError("this engine keeps no live history: load it with EngineConfig(live=True) to observe turns")
+        self.live.observe(turn)
+
+    def rewrite_batch(
+        self, texts: Iterable[str], user_ids: Iterable[str | None] | None = None, **more: Any
+    ) -> list[Decision]:
         """`rewrite` of each text, in order; one user id for each text where they are given."""
         texts = list(texts)
         users = [None] * len(texts) if user_ids is None else list(user_ids)
         if len(users) != len(texts):
             raise ValueError(f"{len(texts)} texts and {len(users)} user ids came: one id (or None) a text is wanted")
-        return [self.rewrite(text, user) for text, user in zip(texts, users, strict=True)]
+        return [self.rewrite(text, user, **more) for text, user in zip(texts, users, strict=True)]
 
     def pipe(self, requests: Iterable[tuple[str, str | None]]) -> Iterator[Decision]:
         """`rewrite` of a stream of (text, user id)."""
         for text, user in requests:
             yield self.rewrite(text, user)
 
-    def _decide(self, text: str, user: str | None, begun: float) -> Decision:
+    def _decide(self, call: _Call) -> Decision:
+        text = call.text
         if len(text) > LONGEST_REQUEST:
             return _passed(text, Reason.TOO_LONG)
-        said = self.canonical(text)
+        call.said = said = self.canonical(text)
+        call.timings.mark(Stage.CANONICALISE)
         if not said:
             return _passed(text, Reason.EMPTY)
         if said in self._pinned:
@@ -130,43 +206,137 @@ class RewriteEngine:
             return _rewritten(text, target, Reason.PINNED, Source.PINNED, rewrite_id(said, target))
         if said in self._blocked:
             return _passed(text, Reason.BLOCKED)
-        row = self._arrays.texts.get(said)
-        if row >= 0 and (known := self._known(text, said, row, user, begun)):
+        call.row = self._arrays.texts.get(said)
+        call.late_at = perf_counter() + call.deadline_s
+        known = (self._known(call) if call.row >= 0 else None) or self._just_worked(call)
+        call.timings.mark(Stage.TABLES)
+        if known is not None:
             return known
-        return self._nearest(text, said, row, user, begun)
+        return self._nearest(call) if self._dense is None else self._densely(call, self._dense)
 
-    def _known(self, text: str, said: str, row: int, user: str | None, begun: float) -> Decision | None:
+    def _just_worked(self, call: _Call) -> Decision | None:
+        """A pass where this very text worked for this user since the bundle was learned."""
+        for each in self._lately(call)[0]:
+            if each.said == call.said and each.judged and each.successes > each.turns / 2:
+                evidence = {"success": round(each.successes / each.turns, 4), "own": True}
+                return Decision(Action.PASS, call.text, call.text, Reason.KNOWN_GOOD, evidence=evidence)
+        return None
+
+    def _lately(self, call: _Call) -> tuple[Sequence[LiveRequest], Sequence[RecentTurn]]:
+        """What this user just did: all texts since the bundle was learned, and the last turns. Read once a call."""
+        if call.lately is None:
+            live, user = self.live, call.user
+            call.lately = live.latest(user) if live is not None and user is not None else ((), ())
+        return call.lately
+
+    def _densely(self, call: _Call, dense: DenseRung) -> Decision:
+        """What the trained retriever makes of a request that no table has the answer to."""
+        if call.late():
+            return _passed(call.text, Reason.DEADLINE)
+        request, sources = self._request(call), self.config.sources
+        personal, everyone = Source.PERSONAL in sources, Source.GLOBAL in sources
+        found = dense.propose(request, call.timings, personal=personal, everyone=everyone)
+        judged = dense.judge(request, found, call.timings, call.late)
+        decision = self._in_words(call, judged)
+        call.timings.mark(Stage.DECIDE)
+        return decision
+
+    def _request(self, call: _Call) -> Request:
+        from rewrite.asking import asked
+
+        live, recent = self._lately(call)
+        return asked(
+            call.said, call.row, call.user, call.context, call.nbest, call.nlu, recent, live, self.canonical
+        )
+
+    def _surface(self, found: Found) -> str:
+        return found.surface or self._arrays.surface(found.row)
+
+    def _in_words(self, call: _Call, judged: Judged) -> Decision:
+        """A judgement of the dense rung as a decision."""
+        text, ranked = call.text, judged.ranked
+        others = tuple(
+            Alternative(self._surface(each), _source(each.own), round(each.proposal.cosine, 4))
+            for each in judged.found[: self.config.alternatives]
+        )
+        if ranked is None:
+            return Decision(Action.PASS, text, text, judged.reason, alternatives=others)
+        first = judged.found[0]
+        evidence = {"similarity": round(first.proposal.cosine, 4), "right": round(ranked.right, 4),
+                    "alone": round(ranked.alone, 4), "score": round(ranked.score, 4)}  # fmt: skip
+        if judged.action is Action.PASS:
+            return Decision(
+                Action.PASS, text, text, judged.reason, score=ranked.alone, alternatives=others, evidence=evidence
+            )
+        decision = _rewritten(
+            text, self._surface(first), judged.reason, _source(first.own), rewrite_id(call.said, first.text),
+            ranked.right, ranked.right - ranked.alone, others[1:], evidence,
+        )  # fmt: skip
+        return decision if judged.action is Action.REWRITE else replace(decision, action=judged.action)
+
+    def _known(self, call: _Call) -> Decision | None:
         """What is stored for this very text."""
-        arrays = self._arrays
+        arrays, text, said, row, user = self._arrays, call.text, call.said, call.row, call.user
+        if (told := self._in_context(call)) is not None:
+            return told
         status, entry = arrays.status[row], arrays.entry[row]
         own = arrays.personal_layer.rows_of(user) if user is not None else None
-        if status & GOOD or (own is not None and row in own):
+        sources = self.config.sources
+        corrected = self._own_correction(row, user) if Source.PERSONAL in sources else None
+        if corrected is not None and arrays.contextual.depends(row, corrected[0]):
+            corrected = None  # that was right in its context
+        mine = corrected is not None and corrected[1] >= self.config.personal_hops  # it fails this user, if nobody else
+        if (status & GOOD and not mine) or (own is not None and row in own):
             evidence = {"success": round(float(arrays.success[row]), 4), "own": not status & GOOD}
             return Decision(
                 Action.PASS, text, text, Reason.KNOWN_GOOD, score=float(arrays.success[row]), evidence=evidence
             )
-        sources = self.config.sources
-        corrected = self._own_correction(row, user) if Source.PERSONAL in sources else None
         if corrected is not None:
             target, times = corrected
-            if times >= self.config.personal_hops or (entry >= 0 and arrays.standing[entry] & ON):
+            if mine or (entry >= 0 and arrays.standing[entry] & ON):
                 return self._served(text, said, target, Reason.OWN_CORRECTION, Source.PERSONAL, {"times": times})
         propensity = self._propensity(entry)
         if not propensity or Source.PRECOMPUTED not in sources:
             known = status & PUBLIC and not status & FAILING  # what few others said is as if nobody had
             return _passed(text, Reason.NOT_FAILING) if known else None
-        if Source.PERSONAL in sources and (mine := self._own_request(text, said, user, begun)):
-            return mine
+        if Source.PERSONAL in sources and (requested := self._own_request(call)):
+            return requested
         evidence = {"users": int(arrays.users[entry]), "alone": round(float(arrays.success[row]), 4)}
         served = self._served(
             text, said, int(arrays.target[entry]), Reason.LEARNED, Source.PRECOMPUTED, evidence,
             float(arrays.score[entry]), float(arrays.margin[entry]),
         )  # fmt: skip
+        return self._drawn(served, propensity)
+
+    def _in_context(self, call: _Call) -> Decision | None:
+        """What is stored for this very text in this context, unless this user's own correction says otherwise."""
+        entries, row, sources = self._arrays.contextual, call.row, self.config.sources
+        if Source.PRECOMPUTED not in sources or not entries.knows(row):
+            return None
+        found = entries.find(row, context_tokens(call.context, previous(self._lately(call)[1])))
+        if found is None:
+            return None
+        own = self._own_correction(row, call.user) if Source.PERSONAL in sources else None
+        if own is not None and own[1] >= self.config.personal_hops and not entries.depends(row, own[0]):
+            return None
+        evidence = {"context": found.token, "users": found.users, "chance": round(found.chance, 4)}
+        if found.target == ALONE:
+            return Decision(
+                Action.PASS, call.text, call.text, Reason.KNOWN_GOOD, score=found.score, evidence=evidence
+            )
+        served = self._served(
+            call.text, call.said, found.target, Reason.CONTEXTUAL, Source.PRECOMPUTED, evidence, found.score,
+            found.margin,
+        )  # fmt: skip
+        return self._drawn(served, 1.0 - self.config.explore)
+
+    def _drawn(self, served: Decision, propensity: float) -> Decision:
+        """What is served with this probability, or that it was held back."""
         if propensity == 1.0:
             return served
         if self._draw() >= propensity:
             return replace(
-                served, action=Action.PASS, text=text, reason=Reason.HELD_BACK, score=None, margin=None,
+                served, action=Action.PASS, text=served.original, reason=Reason.HELD_BACK, score=None, margin=None,
                 propensity=1.0 - propensity,
             )  # fmt: skip
         return replace(served, propensity=propensity)
@@ -199,14 +369,14 @@ class RewriteEngine:
                 return target, times
         return None
 
-    def _own_request(self, text: str, said: str, user: str | None, begun: float) -> Decision | None:
+    def _own_request(self, call: _Call) -> Decision | None:
         """Where most people's correction is known: what this user's own requests say instead, if one stands out.
 
         The request is known to fail, so words may be added to it here, as they may not where nothing is known.
         """
-        if user is None or perf_counter() - begun > self.config.deadline_s:
+        if call.user is None or call.late():
             return None
-        model, arrays = self.config.nearest, self._arrays
+        model, arrays, text, said, user = self.config.nearest, self._arrays, call.text, call.said, call.user
         found = arrays.personal_layer.search(user, arrays.encoder.encode_one(said), CANDIDATES, model.own_floor)
         fit = [each for each in found if self._guard(said, each, may_add=True) is None]
         if not fit or (len(fit) > 1 and fit[0].similarity - fit[1].similarity < model.own_lead):
@@ -214,12 +384,13 @@ class RewriteEngine:
         evidence = {"similarity": round(fit[0].similarity, 4)}
         return self._served(text, said, fit[0].row, Reason.OWN_REQUEST, Source.PERSONAL, evidence)
 
-    def _nearest(self, text: str, said: str, row: int, user: str | None, begun: float) -> Decision:
+    def _nearest(self, call: _Call) -> Decision:
         """What is stored for texts like this one: this user's own first, then everyone's."""
-        if perf_counter() - begun > self.config.deadline_s:
+        text, said = call.text, call.said
+        if call.late():
             return _passed(text, Reason.DEADLINE)
         model, arrays = self.config.nearest, self._arrays
-        found = self._nearby(said, row, user)
+        found = self._nearby(said, call.row, call.user)
         if not found:
             return _passed(text, Reason.NO_CANDIDATE)
         best = found[0]
@@ -234,8 +405,6 @@ class RewriteEngine:
             refused = Reason.UNSURE
         if refused is not None:
             return Decision(Action.PASS, text, text, refused, alternatives=others)
-        if perf_counter() - begun > self.config.deadline_s:
-            return Decision(Action.PASS, text, text, Reason.DEADLINE, alternatives=others)
         evidence = {"similarity": round(best.similarity, 4), "lead": round(lead, 4)}
         served = self._served(text, said, best.row, Reason.NEAR_GOOD, source, evidence, score, None, others[1:])
         if sounds_the_same(said, arrays.texts.key(best.row)):
@@ -284,6 +453,25 @@ class RewriteEngine:
     def _alternative(self, candidate: Candidate) -> Alternative:
         source = Source.PERSONAL if candidate.layer is Layer.PERSONAL else Source.GLOBAL
         return Alternative(self._arrays.surface(candidate.row), source, round(candidate.similarity, 4))
+
+
+def _dense_rung(bundle: Bundle, arrays: ServingArrays, config: EngineConfig) -> DenseRung | None:
+    """The dense rung of a bundle that carries a retriever; the libraries that it needs are loaded for it alone."""
+    if not (bundle.path / "index" / "dense").is_dir():
+        return None
+    from rewrite.dense_rung import DenseRung
+    from rewrite.dense_serving import DenseArrays
+
+    dense = DenseArrays.load(bundle.path)
+    if dense is None:
+        return None
+    rung = DenseRung.over(dense, arrays, config.protected, config.nearest)
+    rung.warm_up()
+    return rung
+
+
+def _source(own: bool) -> Source:
+    return Source.PERSONAL if own else Source.GLOBAL
 
 
 def _as_text(odd: object) -> str:

@@ -10,6 +10,8 @@ RewriteError
 ├── BusyError          another process is learning into, or editing, the same bundle
 ├── LearnError         the mining job cannot go on
 │   └── TargetError    something that is no bundle is in the place of the bundle to be made
+├── LiveHistoryError   what users just did cannot be read or kept
+│   └── BadTurn        a turn to be kept breaks the log format
 └── ModelError         a model cannot be found, or is not what it should be
 
 Errors of the log itself are `dialogue.DialogueError`. Online nothing is raised: a fault is a `Decision` with a reason.
@@ -60,3 +62,11 @@ class TargetError(LearnError):
 
 class ModelError(RewriteError):
     """A model cannot be found, or is not what it should be."""
+
+
+class LiveHistoryError(RewriteError):
+    """What users just did cannot be read or kept."""
+
+
+class BadTurn(LiveHistoryError):
+    """A turn to be kept that breaks the log format."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 
@@ -15,18 +16,22 @@ from rewrite import own_counts, stages
 from rewrite.attempts import ATTEMPT_SCHEMA, AttemptFinder
 from rewrite.bundle import Bundle
 from rewrite.config import LearnConfig
+from rewrite.context_mining import mine_contexts
 from rewrite.counting import count_all
+from rewrite.dense_writing import carried
 from rewrite.detectors import Detection, asked, used
 from rewrite.errors import ConfigError
 from rewrite.execution import MICRO
 from rewrite.facts import LogFacts, Span, Summary, log_facts, summary
 from rewrite.gate import lower_bound
 from rewrite.graph import Graph, Tables, graph_of
+from rewrite.live_merge import live_of, taken
 from rewrite.mining import expected, judge_all
 from rewrite.populations import populate
 from rewrite.progress import Progress
 from rewrite.publish import draft_of, locked, real
 from rewrite.reading import read_turns
+from rewrite.retriever import Retriever
 from rewrite.run import Run, disk_space, refuse_foreign, rejects_of, working_on
 from rewrite.table import Standings, Table, decide
 from rewrite.writing import publish, write_bundle
@@ -40,6 +45,8 @@ def learn(
     previous: str | Path | None = None,
     detector: RephraseDetector | None = None,
     progress: Progress | None = None,
+    live: bool = True,
+    retriever: Retriever | None = None,
 ) -> Summary:
     """Learns from logs and publishes the bundle at `out`, in place of one that is there.
 
@@ -48,8 +55,14 @@ def learn(
     person's pins and blocks are kept from the bundle at `out` and from `previous`. A killed job goes on where it was
     when it is called again.
 
+    The live history beside `previous`, or else beside the bundle at `out`, is one more log unless `live` is False.
+    Turns that the logs hold too count once, and what the published bundle has counted is removed from it.
+
     Rephrases are found by `detector`; without one by the trained detector that `previous` carries, and else by the
     lexical one. The bundle carries a trained detector on: `rewrite.detectors.TrainedDetector.load(folder)`.
+
+    The bundle serves with `retriever` (`rewrite.retriever.Retriever.load(folder)`), without one with that of
+    `previous`, and else with none: near requests are then found by their letters.
     """
     out = real(out)
     config, progress = config or LearnConfig(), progress or Progress()
@@ -62,9 +75,11 @@ def learn(
     paths = [logs] if isinstance(logs, str | os.PathLike) else list(logs)
     refuse_foreign(out)
     detector = used(detector, earlier, config.resources.workers)
-    with disk_space(out), locked(out, "learn"), working_on(out, paths, config, detector, earlier) as run:
-        rejects = rejects_of(out)
-        report = read_turns(run, paths, config, rejects, progress, earlier)
+    retriever = retriever or carried(earlier)
+    history = live_of(previous, out) if live else None
+    with disk_space(out), locked(out, "learn"), working_on(out, paths, config, detector, earlier, history) as run:
+        rejects, live_log = rejects_of(out), taken(history, run.folder, config)
+        report = read_turns(run, paths, config, rejects, progress, earlier, live_log)
         boundary, gaps = cut(run, config, progress, earlier)
         detection = find_attempts(run, boundary, detector, progress)
         facts = log_facts(run.tables, report, boundary, gaps)
@@ -74,9 +89,14 @@ def learn(
         populate(run.tables, config, table.rewrites, progress)
 
         draft = draft_of(out)
-        write_bundle(run.tables, draft, config, facts, span.adding(facts), graph, table, detector, progress)
+        span = span.adding(facts)
+        log = facts.as_dict()
+        write_bundle(run.tables, draft, config, log, span, graph, table, detector, progress, retriever, earlier)
         publish(draft, out, earlier, progress)
+        counted = live_log.counted(run.tables) if live_log is not None else {}
         run.finish()
+        if live_log is not None:
+            live_log.clear(counted)
         return summary(out, facts, table.candidates, detection)
 
 
@@ -151,5 +171,7 @@ def mine(
         graph = graph_of(tables, lower_bound(success, weight, gate.confidence), config.chain)
         before = before.among(set(tables.texts["said"].to_pylist()))
         judged = judge_all(graph, tables, expected(graph, tables), gate, before.on) if graph else []
-        return graph, decide(judged, before, gate, span.as_of)
+        table = decide(judged, before, gate, span.as_of)
+        contexts = mine_contexts(run.tables, gate, graph, table.rewrites, before.contextual)
+        return graph, replace(table, contexts=contexts)
 

@@ -5,6 +5,9 @@ own_hops         a user's steps from such a turn to the next try
 own_served       what was rewritten to what for a user, and how it went
 own_served_hops  a user's steps from a rewritten turn to the next try
 own_surfaces     how a user writes a text
+own_contexts     a user's turns of one text by all that surrounded them (`dialogue.context_tokens`), left alone
+own_context_hops     a user's steps from such a turn to the next try
+own_served_contexts  what was rewritten to what for a user, by what surrounded it
 watermarks       the last turn of each user that was counted: nothing up to it is counted again
 
 Everything is a sum over turns, each weighing 2^(-age / half-life): sums of an earlier bundle are multiplied by what the
@@ -50,6 +53,7 @@ REACHED = 0.02
 
 _TEXT = f"said <> '' AND length(said) <= {LONGEST_TEXT}"
 _NEXT = f"next_said IS NOT NULL AND length(next_said) <= {LONGEST_TEXT}"
+_SURROUNDED = "context <> ''"
 _RATES = ("success", "ended_well", "moved_on")
 
 
@@ -136,6 +140,18 @@ KEPT = (
         f"rewrite IS NOT NULL AND {_TEXT} AND {_NEXT}", live=True,
     ),
     Kept("own_surfaces", ("user_id", "said", "surface"), ("mass",), f"rewrite IS NULL AND {_TEXT}"),
+    Kept(
+        "own_contexts", ("user_id", "said", "context"), ("mass", "weight", "square", *_RATES),
+        f"rewrite IS NULL AND {_TEXT} AND {_SURROUNDED}", graded=True,
+    ),
+    Kept(
+        "own_context_hops", ("user_id", "said", "context", "next_said"), ("mass", "link"),
+        f"rewrite IS NULL AND {_TEXT} AND {_NEXT} AND {_SURROUNDED}",
+    ),
+    Kept(
+        "own_served_contexts", ("user_id", "said", "rewrite", "context"), ("mass", "weight", "square", "success"),
+        f"rewrite IS NOT NULL AND {_TEXT} AND {_SURROUNDED}", live=True,
+    ),
 )  # fmt: skip
 
 WATERMARKS = "watermarks"
@@ -157,6 +173,8 @@ def adopt(tables: Execution, folder: Path, stale: Iterable[str]) -> None:
 
 
 def _batches(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    if not path.exists():  # a bundle made before there was such a table: nothing was counted of it
+        return
     with pq.ParquetFile(path) as file:
         for batch in file.iter_batches(100_000, columns=schema.names):
             yield batch.select(schema.names).cast(schema)

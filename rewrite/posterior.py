@@ -146,3 +146,13 @@ def _same_length(x: Beta, y: Beta) -> None:
 def _excess(x: Beta) -> Floats:
     """E[x^2] / E[x] - E[x]."""
     return x.b / (x.strength * (x.strength + 1))
+
+
+def exceeds(x: Beta, y: Beta, nodes: int = 48) -> Floats:
+    """P(x > y) of independent x and y, [pairs]: P(y < x) averaged over the quantiles of x (Gauss-Legendre)."""
+    from scipy.special import betainc
+
+    _same_length(x, y)
+    points, weights = np.polynomial.legendre.leggauss(nodes)
+    below = betainc(y.a[:, None], y.b[:, None], quantiles(x, (points + 1) / 2))
+    return np.asarray(np.clip((below * weights).sum(axis=1) / 2, 0.0, 1.0))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from dialogue.canonical import Canonicaliser
 from dialogue.errors import TooManyRejects
@@ -19,6 +20,7 @@ from rewrite import own_counts, stages
 from rewrite.bundle import COUNTS, Bundle
 from rewrite.config import LearnConfig
 from rewrite.execution import Execution
+from rewrite.live_merge import LiveLog
 from rewrite.progress import Progress
 from rewrite.publish import write_beside
 from rewrite.run import Run
@@ -34,10 +36,12 @@ def read_turns(
     rejects: Path,
     progress: Progress,
     earlier: Bundle | None = None,
+    live: LiveLog | None = None,
 ) -> ReadReport:
     """Stage 1: the logs as a table `ordered`; what breaks the format, or comes twice, goes to the rejects file.
 
-    Left out are turns that an earlier bundle counted.
+    Left out are turns that an earlier bundle counted. The turns of a live history come last, but for those that the
+    logs hold.
     """
     note = run.folder / "read.json"
     if not run.tables.has("turns"):
@@ -45,11 +49,14 @@ def read_turns(
         reader = read_log(paths, rejects=rejects, limit=config.log.reject_limit)
         with progress.stage("reading", reader.bytes_total) as stage:
             batches = reader.map(partial(turn_batch, canonical=canonical), imap=run.workers.map)
-            run.tables.write("turns", _told(batches, lambda: stage.at(reader.bytes_read)), TURN_SCHEMA)
-        write_beside(note, json.dumps(asdict(reader.report)).encode())
+            told = _told(batches, lambda: stage.at(reader.bytes_read))
+            more = _News(live, canonical) if live is not None and live.exported.turns else None
+            run.tables.write("turns", told if more is None else more.after(told), TURN_SCHEMA)
+        report = reader.report if more is None else more.added_to(reader.report)
+        write_beside(note, json.dumps(asdict(report)).encode())
     if not note.exists():  # killed between the table and its note
         run.tables.drop("turns")
-        return read_turns(run, paths, config, rejects, progress, earlier)
+        return read_turns(run, paths, config, rejects, progress, earlier, live)
     report = ReadReport(**json.loads(note.read_text(encoding="utf-8")))
     with progress.stage("putting the turns in order"):
         if earlier is None:
@@ -62,6 +69,30 @@ def read_turns(
             report = _without_duplicates(run.tables, report, again, rejects, config.log.reject_limit)
         run.tables.query("ordered", stages.ordered(again > 0))
     return report
+
+
+class _News:
+    """The turns of a live history that the logs do not hold."""
+
+    def __init__(self, live: LiveLog, canonical: Canonicaliser) -> None:
+        self.path, self.turns = live.history.path, 0
+        self._reader, self._canonical = read_log(live.log, limit=1.0), canonical
+
+    def after(self, logged: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """The batches of the logs, and then the news. The live history is read twice: only its ids are held."""
+        ids = pa.array([turn.turn_id for turns in self._reader for turn in turns], pa.string())
+        known: set[str] = set()
+        for batch in logged:
+            known.update(batch["turn_id"].filter(pc.is_in(batch["turn_id"], ids)).to_pylist())
+            yield batch
+        for turns in self._reader:
+            news = [turn for turn in turns if turn.turn_id not in known]
+            self.turns += len(news)
+            yield turn_batch(news, self._canonical)
+
+    def added_to(self, report: ReadReport) -> ReadReport:
+        """The report of the logs with the news."""
+        return replace(report, files=(*report.files, str(self.path)), accepted=report.accepted + self.turns)
 
 
 def _turned_bad(earlier: Bundle) -> Iterator[str]:

@@ -45,6 +45,7 @@ class Run:
     def finish(self) -> None:
         """Removes the work folder: the bundle is published."""
         self.tables.close()
+        (self.folder / "job.json").unlink(missing_ok=True)  # first: nobody goes on with half of it
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
@@ -54,16 +55,17 @@ def working_on(
     config: LearnConfig,
     detector: RephraseDetector,
     earlier: Bundle | None,
+    live: Path | None = None,
 ) -> Run:
     """The work folder beside `out`, emptied unless it belongs to the very same job."""
     with locked(out, "edit", wait=True):
         restore(out)
         Overrides.load(out)  # a person's word that cannot be read is told now, not after the work
-    for leftover in out.parent.glob(f".{glob.escape(rejects_of(out).name)}.*.partial"):
-        leftover.unlink(missing_ok=True)  # of a killed reading
-    folder = out.with_name(out.name + ".work")
+    for leftover in partial_rejects(out):
+        leftover.unlink(missing_ok=True)
+    folder = work_of(out)
     name = folder / "job.json"
-    job = _job(out, paths, config, detector, earlier)
+    job = _job(out, paths, config, detector, earlier, live)
     if not name.exists() or name.read_text(encoding="utf-8") != job:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -77,8 +79,12 @@ def _job(
     config: LearnConfig,
     detector: RephraseDetector,
     earlier: Bundle | None,
+    live: Path | None,
 ) -> str:
-    """What makes two jobs the same: the files as they are, the earlier bundle, parameters, detector and software."""
+    """What makes two jobs the same: the files as they are, the earlier bundle, parameters, detector and software.
+
+    A live history counts by its place: it changes all the time, and a job keeps to what it took of it.
+    """
     files = [file for path in paths for file in log_files(Path(path), rejects_of(out))]
     parameters = config.as_dict()
     del parameters["resources"]
@@ -86,6 +92,7 @@ def _job(
         "files": [[str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns] for file in files],
         "parameters": parameters,
         "previous": asdict(earlier.manifest) if earlier else None,
+        "live": None if live is None else str(live),
         "detector": repr(detector),
         "software": software_version(),
         "code": _code_digest(),
@@ -96,6 +103,16 @@ def _job(
 def rejects_of(out: Path) -> Path:
     """Where the bad records of a job are written: beside the bundle."""
     return out.with_name(out.name + ".rejects.jsonl")
+
+
+def partial_rejects(out: Path) -> list[Path]:
+    """What killed readings left of that."""
+    return list(out.parent.glob(f".{glob.escape(rejects_of(out).name)}.*.partial"))
+
+
+def work_of(out: Path) -> Path:
+    """The work folder of a job, beside the bundle."""
+    return out.with_name(out.name + ".work")
 
 
 def _code_digest() -> str:

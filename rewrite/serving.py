@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from retrieval import GlobalLayer, HistoryEntry, KeyTable, NgramEncoder, PersonalLayer, SparseRows, SparseVector
 from retrieval.folder import Folder, write_folder
+from rewrite.contextual import ContextCounts, ContextualEntries
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -73,6 +74,7 @@ class ServingArrays:
     standing     [entries] uint8: ON and SURE, added up
     corrections  [corrections, 3] int32 (source, target, count), at correction_offsets [owners + 1] int64
     owners       key table: user -> place in correction_offsets
+    contextual, context_counts   what context changes (`rewrite.contextual`)
     """
 
     texts: KeyTable
@@ -94,6 +96,8 @@ class ServingArrays:
     encoder: NgramEncoder
     global_layer: GlobalLayer[SparseVector]
     personal_layer: PersonalLayer[SparseVector]
+    contextual: ContextualEntries
+    context_counts: ContextCounts
 
     @classmethod
     def load(cls, folder: Path) -> ServingArrays:
@@ -102,14 +106,17 @@ class ServingArrays:
         flat = {name: saved.array(name, kind) for name, kind in _FLAT.items()}
         corrections = saved.array("corrections", np.int32, dimensions=2)
         table = SparseRows.load(folder / "vectors")
+        texts = KeyTable.load(folder / "texts")
         return cls(
-            texts=KeyTable.load(folder / "texts"),
+            texts=texts,
             words=KeyTable.load(folder / "words"),
             owners=KeyTable.load(folder / "owners"),
             corrections=corrections,
             encoder=NgramEncoder.load(folder / "encoder"),
             global_layer=GlobalLayer.load(folder / "global", table),
             personal_layer=PersonalLayer.load(folder / "personal", table),
+            contextual=ContextualEntries.load(folder / "context" / "entries"),
+            context_counts=ContextCounts.load(folder / "context" / "counts", len(texts)),
             **flat,
         )
 

@@ -135,6 +135,17 @@ def requests(gate: GateConfig) -> str:
         ) AS needed ORDER BY said"""
 
 
+def frames() -> str:
+    """How most users' turns of a text are interpreted, of those left alone; of ways as frequent, the first in order."""
+    return """
+        SELECT said, interpretation FROM (
+            SELECT said, interpretation, row_number() OVER (
+                PARTITION BY said ORDER BY users DESC, turns DESC, interpretation NULLS LAST) AS place
+            FROM (SELECT said, interpretation, count(DISTINCT user_id) AS users, count(*) AS turns FROM ordered
+                  WHERE rewrite IS NULL AND interpretation IS NOT NULL GROUP BY said, interpretation) AS ways
+        ) AS ranked WHERE place = 1 ORDER BY said"""
+
+
 def histories() -> str:
     """`own_requests` with the row of each text, in order of user and row."""
     return """

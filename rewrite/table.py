@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from rewrite.bundle import Bundle
 from rewrite.config import GateConfig
+from rewrite.context_entries import ContextEntry, Known, entries_before
 from rewrite.discoveries import surest
 from rewrite.gate import LIVE_TURNS, GateReason, Standing
 from rewrite.mining import Alone, Candidate, Pair
@@ -71,6 +72,7 @@ class Standings:
     on: Mapping[Pair, Alone] = field(default_factory=dict)
     fallen: Mapping[Pair, Alone] = field(default_factory=dict)
     suspended: Mapping[Pair, Suspension] = field(default_factory=dict)
+    contextual: Known = frozenset()  # entries for single contexts that were on
 
     @classmethod
     def of(cls, earlier: Bundle | None) -> Standings:
@@ -83,7 +85,7 @@ class Standings:
                 pair, alone = (row["source"], row["target"]), Alone(row["known_alone"], row["known_turns"])
                 known[row["standing"] == Standing.ON][pair] = alone
         suspended = [Suspension(**row) for row in earlier.rewrites("suspensions")]
-        return cls(known[True], known[False], {each.pair: each for each in suspended})
+        return cls(known[True], known[False], {each.pair: each for each in suspended}, entries_before(earlier))
 
     def among(self, texts: Collection[str]) -> Standings:
         """Without suspensions of texts that fewer users said than it takes by now."""
@@ -97,6 +99,7 @@ class Table:
 
     candidates: list[Candidate]
     suspensions: list[Suspension]
+    contexts: list[ContextEntry] = field(default_factory=list)  # by source and token (`rewrite.context_mining`)
 
     @property
     def rewrites(self) -> list[Candidate]:

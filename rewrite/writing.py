@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,9 +18,13 @@ from rephrase_detection import RephraseDetector
 from retrieval import HistoryEntry
 from rewrite.bundle import COUNTS, Bundle, write_manifest
 from rewrite.config import LearnConfig
+from rewrite.context_entries import CONTEXT_SCHEMA, ContextEntry, context_records
+from rewrite.contextual import ALONE, ContextCounts, ContextualEntries, ContextualEntry
+from rewrite.dense_serving import Population
+from rewrite.dense_writing import frames_of, write_dense, write_frames
 from rewrite.detectors import carry
 from rewrite.execution import MICRO, Execution
-from rewrite.facts import LogFacts, Span
+from rewrite.facts import Span
 from rewrite.gate import GateReason, Standing
 from rewrite.graph import Graph
 from rewrite.mining import REWRITE_SCHEMA, Candidate, records
@@ -28,6 +33,7 @@ from rewrite.overrides import Overrides
 from rewrite.own_counts import KEPT_TABLES
 from rewrite.progress import Progress
 from rewrite.publish import locked, restore, swap_in
+from rewrite.retriever import Retriever
 from rewrite.serving import FAILING, GOOD, PUBLIC, Correction, TableEntry, build_serving
 from rewrite.table import SUSPENSION_SCHEMA, Table
 
@@ -48,24 +54,27 @@ def write_bundle(
     tables: Execution,
     draft: Path,
     config: LearnConfig,
-    facts: LogFacts,
+    log: Mapping[str, Any],
     span: Span,
     graph: Graph | None,
     table: Table,
     detector: RephraseDetector,
     progress: Progress,
+    retriever: Retriever | None = None,
+    earlier: Bundle | None = None,
 ) -> None:
-    """Stage 9, the writing: tables for the machine and people, the serving arrays, the detector, and the manifest."""
+    """Stage 9, the writing: tables for the machine and people, the serving arrays, the models, and the manifest."""
     with progress.stage("writing the bundle"):
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
         columns = "said, surface, users, weight, success, status"
         population = tables.table(f"SELECT {columns} FROM population ORDER BY said")
         served = [*table.rewrites, *table.trials]
-        row_of = _rows_of(tables, served)
+        row_of = _rows_of(tables, [*served, *table.contexts])
         surface = {target: population["surface"][row].as_py() for target, row in row_of.items()}
         _write_rows(draft / "candidates.parquet", records(table.candidates, surface), REWRITE_SCHEMA)
         _write_rows(draft / "rewrites.parquet", records(table.rewrites, surface), REWRITE_SCHEMA)
+        _write_rows(draft / "contexts.parquet", context_records(table.contexts, surface), CONTEXT_SCHEMA)
         _write_rows(draft / "suspensions.parquet", map(asdict, table.suspensions), SUSPENSION_SCHEMA)
         _write_rows(draft / "states.parquet", state_rows(graph), STATE_SCHEMA)
         _write_rows(draft / "transitions.parquet", transition_rows(graph), TRANSITION_SCHEMA)
@@ -93,11 +102,22 @@ def write_bundle(
         for name in KEPT_TABLES:
             tables.export(name, draft / COUNTS / f"{name}.parquet")
         build_serving(draft / "index", population, entries, _history_entries(tables), corrections)
+        _write_contexts(tables, draft / "index" / "context", table.contexts, row_of, population.num_rows)
+        texts = population["said"].to_pylist()
+        frames = frames_of(tables, earlier, set(texts))
+        write_frames(draft, frames)
+        dense: dict[str, Any] = {}
+        if retriever is not None:
+            good = np.flatnonzero(population["status"].to_numpy() & GOOD).astype(np.int64)
+            targets = {each.target: each.score for each in entries}
+            whole = Population(texts, population["users"].to_numpy(), good, targets)
+            dense = write_dense(draft, whole, frames, retriever, earlier)
         counts = {
             "turns": span.turns,
             "users": _rows(tables, "watermarks"),
             "sessions": span.sessions,
             "rewrites": len(table.rewrites),
+            "contexts": len(table.contexts),
             "trials": len(table.trials),
             "candidates": len(table.candidates),
             "suspensions": len(table.suspensions),
@@ -111,10 +131,11 @@ def write_bundle(
             draft,
             created=created,
             parameters=config.as_dict(),
-            log=facts.as_dict(),
+            log=log,
             span=asdict(span),
             counts=counts,
             detector=carry(detector, draft),
+            retriever=dense,
         )
 
 
@@ -143,8 +164,8 @@ def _write_table(path: Path, batches: Iterator[pa.RecordBatch]) -> None:
             writer.write_batch(batch)
 
 
-def _rows_of(tables: Execution, table: list[Candidate]) -> dict[str, int]:
-    wanted = {text for each in table for text in (each.source, each.target)}
+def _rows_of(tables: Execution, table: list[Candidate | ContextEntry]) -> dict[str, int]:
+    wanted = {text for each in table for text in (each.source, each.target) if text is not None}
     rows: dict[str, int] = {}
     for batch in tables.read("SELECT said, number FROM population ORDER BY number"):
         pairs = zip(batch["said"].to_pylist(), batch["number"].to_pylist(), strict=True)
@@ -157,6 +178,33 @@ def _history_entries(tables: Execution) -> Iterator[HistoryEntry]:
         columns = (batch[name].to_pylist() for name in ("user_id", "number", "success", "last_seen"))
         for user, number, success, seen in zip(*columns, strict=True):
             yield HistoryEntry(user, number, max(1, round(success / MICRO)), seen)
+
+
+def _write_contexts(
+    tables: Execution, folder: Path, found: list[ContextEntry], row_of: Mapping[str, int], rows: int
+) -> None:
+    """The contextual rewrites, and under which tokens each request works, as arrays."""
+    entries = [
+        ContextualEntry(
+            row_of[each.source],
+            each.token,
+            ALONE if each.target is None else row_of[each.target],
+            each.verdict.rewritten,
+            each.verdict.rewritten_lower - each.verdict.alone_upper,
+            each.evidence.source_users,
+            each.verdict.chance,
+            each.strength,
+        )
+        for each in found
+    ]
+    ContextualEntries.build(entries).save(folder / "entries")
+    counted = tables.table(
+        """SELECT population.number AS number, known.token AS token, known.success AS success
+           FROM contexts_known AS known JOIN population ON population.said = known.said ORDER BY number, token"""
+    )
+    successes = counted["success"].to_numpy() / MICRO
+    counts = zip(counted["number"].to_pylist(), counted["token"].to_pylist(), successes.tolist(), strict=True)
+    ContextCounts.build(rows, counts).save(folder / "counts")
 
 
 def _rows(tables: Execution, name: str) -> int:

@@ -71,7 +71,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def engine(bundle: Path) -> RewriteEngine:
-    return RewriteEngine.load(bundle)
+    return RewriteEngine.load(bundle, config=EngineConfig(deadline_s=60))  # whatever else the machine does
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,69 @@
+"""From the arguments of a call to what the dense rung is asked: parsed once, forgiving where a caller is careless."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from dialogue.context_tokens import context_tokens
+from rewrite.contextual import previous
+from rewrite.dense_rung import Request
+from rewrite.live_turns import LiveRequest, RecentTurn
+from rewrite.reranking import NAN, Interpretation
+
+#: Hypotheses of the recogniser that are looked at.
+MOST_HEARD = 10
+Canonical = Callable[[str], str]
+
+
+def asked(
+    said: str,
+    row: int,
+    user: str | None,
+    context: Mapping[str, Any] | None,
+    nbest: Sequence[str | Mapping[str, Any]],
+    nlu: Mapping[str, Any] | None,
+    recent: Sequence[RecentTurn],
+    live: Sequence[LiveRequest],
+    canonical: Canonical,
+) -> Request:
+    """The request as the dense rung sees it; what is not in the log format is left out."""
+    heard = tuple(dict.fromkeys(text for text in map(canonical, _heard(nbest)) if text and text != said))
+    confidence = nlu.get("confidence") if isinstance(nlu, Mapping) else None
+    device = context.get("device_type") if isinstance(context, Mapping) else None
+    return Request(
+        said, row, user,
+        interpretation=interpretation(nlu, canonical),
+        nlu_confidence=float(confidence) if isinstance(confidence, int | float) else NAN,
+        asr_confidence=_score(nbest),
+        nbest=heard,
+        tokens=context_tokens(context, previous(recent)),
+        recent=tuple((each.said, each.success) for each in recent),
+        live=live,
+        device=device if isinstance(device, str) else "",
+    )  # fmt: skip
+
+
+def interpretation(nlu: Mapping[str, Any] | None, canonical: Canonical) -> Interpretation | None:
+    """An interpretation of the log format, its values canonical; None where there is none."""
+    if not isinstance(nlu, Mapping) or (nlu.get("domain") is None and nlu.get("intent") is None):
+        return None
+    slots = nlu.get("slots")
+    named = slots.items() if isinstance(slots, Mapping) else ()
+    pairs = sorted((str(name), canonical(str(value))) for name, value in named)
+    domain, intent = nlu.get("domain"), nlu.get("intent")
+    return Interpretation(
+        None if domain is None else str(domain), None if intent is None else str(intent), tuple(pairs)
+    )
+
+
+def _heard(nbest: Sequence[str | Mapping[str, Any]]) -> list[str]:
+    texts = [each.get("text") if isinstance(each, Mapping) else each for each in list(nbest)[:MOST_HEARD]]
+    return [text for text in texts if isinstance(text, str)]
+
+
+def _score(nbest: Sequence[str | Mapping[str, Any]]) -> float:
+    """The recogniser's score of its best hypothesis; NaN where it does not say."""
+    first = nbest[0] if nbest else None
+    score = first.get("score") if isinstance(first, Mapping) else None
+    return float(score) if isinstance(score, int | float) else NAN
