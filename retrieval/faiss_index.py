@@ -37,6 +37,7 @@ from retrieval.vectors import Float32s, Int64s
 FILE = "index.faiss"
 ADDED = 1 << 14  # rows decoded and added at a time
 TRAINED = 1 << 16  # members that set the range of a byte
+CONSTRUCTION = 200  # nodes in view while a node is linked: requests of one form lie close together, and few see too few
 LINKS = 32  # of a node of the graph, twice as many on its ground floor: 260 bytes a member
 POINTS_PER_LIST = 40  # the least that faiss clusters without a warning
 ENDS = 1 << 16  # bytes at each end of the file that are compared when it is loaded
@@ -46,8 +47,8 @@ LEAST_RECALL = 0.97
 PROBES = 1024  # queries on which recall is measured: its standard error is then about 0.005
 BLEND = 0.5  # of another member in such a query: its cosine with its own member is then about 0.9
 ROUNDING = 1e-6  # cosines nearer than this are a tie
-EFFORTS = (32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
-LIST_EFFORTS = (1, 2, 4, 6, 8, 12, 16, 24, *EFFORTS)
+EFFORTS = (32, 48, 64, 96, 128, 192, 256, 384)  # beyond, a search takes longer than all the rest of an answer
+LIST_EFFORTS = (1, 2, 4, 6, 8, 12, 16, 24, *EFFORTS, 512, 768, 1024, 1536, 2048)
 # How many rows the table scores again for k that were asked for, beside SPARE: what the copy's rounding needs.
 PROPOSED = {IndexKind.FLAT: 2, IndexKind.HNSW: 2, IndexKind.IVF: 2, IndexKind.IVF4: 6}
 SPARE = 12
@@ -232,6 +233,7 @@ def _empty(faiss: Any, dim: int, members: int, kind: IndexKind, seed: int) -> An
         return faiss.IndexScalarQuantizer(dim, sizes.QT_8bit_direct_signed, product)
     if kind is IndexKind.HNSW:
         index = faiss.IndexHNSWSQ(dim, sizes.QT_8bit, LINKS, product)
+        index.hnsw.efConstruction = CONSTRUCTION
         index.hnsw.rng = faiss.RandomGenerator(seed)
         return index
     lists = max(1, min(int(4 * members**0.5), members // POINTS_PER_LIST))

@@ -9,7 +9,7 @@ from dialogue.context_tokens import context_tokens
 from rewrite.contextual import previous
 from rewrite.dense_rung import Request
 from rewrite.live_turns import LiveRequest, RecentTurn
-from rewrite.reranking import NAN, Interpretation
+from rewrite.reranking import NAN, Interpretation, slot_value
 
 #: Hypotheses of the recogniser that are looked at.
 MOST_HEARD = 10
@@ -38,7 +38,7 @@ def asked(
         asr_confidence=_score(nbest),
         nbest=heard,
         tokens=context_tokens(context, previous(recent)),
-        recent=tuple((each.said, each.success) for each in recent),
+        recent=tuple((each.rewrite or each.said, each.success) for each in recent),
         live=live,
         device=device if isinstance(device, str) else "",
     )  # fmt: skip
@@ -50,7 +50,7 @@ def interpretation(nlu: Mapping[str, Any] | None, canonical: Canonical) -> Inter
         return None
     slots = nlu.get("slots")
     named = slots.items() if isinstance(slots, Mapping) else ()
-    pairs = sorted((str(name), canonical(str(value))) for name, value in named)
+    pairs = sorted((str(name), slot_value(value, canonical)) for name, value in named if value is not None)
     domain, intent = nlu.get("domain"), nlu.get("intent")
     return Interpretation(
         None if domain is None else str(domain), None if intent is None else str(intent), tuple(pairs)
@@ -58,12 +58,14 @@ def interpretation(nlu: Mapping[str, Any] | None, canonical: Canonical) -> Inter
 
 
 def _heard(nbest: Sequence[str | Mapping[str, Any]]) -> list[str]:
-    texts = [each.get("text") if isinstance(each, Mapping) else each for each in list(nbest)[:MOST_HEARD]]
+    if not isinstance(nbest, list | tuple):
+        return []
+    texts = [each.get("text") if isinstance(each, Mapping) else each for each in nbest[:MOST_HEARD]]
     return [text for text in texts if isinstance(text, str)]
 
 
 def _score(nbest: Sequence[str | Mapping[str, Any]]) -> float:
     """The recogniser's score of its best hypothesis; NaN where it does not say."""
-    first = nbest[0] if nbest else None
+    first = nbest[0] if isinstance(nbest, list | tuple) and nbest else None
     score = first.get("score") if isinstance(first, Mapping) else None
     return float(score) if isinstance(score, int | float) else NAN

@@ -23,11 +23,11 @@ from rewrite.writing import publish
 def attach(bundle: str | Path, retriever: Retriever, progress: Progress | None = None) -> None:
     """Publishes the bundle again, in one step, served by `retriever` from then on, in place of any that it carries.
 
-    Raises BundleError, BusyError, ModelError.
+    Raises BundleError, BusyError, and LearnError where the retriever is changed meanwhile.
     """
     progress, path = progress or Progress(), real(bundle)
     with locked(path, "learn"):
-        opened = Bundle.open(path)
+        opened = Bundle.open(path, verify=True)  # or the new manifest would vouch for what is damaged
         draft = draft_of(path)
         shutil.rmtree(draft, ignore_errors=True)
         with progress.stage("encoding the requests"):

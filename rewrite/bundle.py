@@ -143,9 +143,12 @@ class Bundle:
         return bundle
 
     def quickly_digested(self) -> set[str]:
-        """The files whose digest takes a moment only: all but the detector's, unless they are large together."""
+        """The files whose digest takes a moment only: all but the models' and vectors, unless they are large together.
+
+        A retriever checks its own files when it is opened.
+        """
         files = self.manifest.files
-        served = {name for name in files if not name.startswith(f"{DETECTOR}/")}
+        served = {name for name in files if not name.startswith((f"{DETECTOR}/", "retriever/", "index/dense/"))}
         return served if sum(files[name]["bytes"] for name in served) <= DIGESTED_BYTES else set()
 
     def check(self, *, digests: Container[str]) -> None:

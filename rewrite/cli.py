@@ -20,10 +20,11 @@ from rewrite.cli_learn import learn
 from rewrite.cli_overrides import block, pin, unblock, unpin
 from rewrite.cli_show import show, verify
 from rewrite.cli_train_detector import train_detector
-from rewrite.cli_train_retriever import train_retriever
+from rewrite.cli_train_retriever import attach, train_retriever
 
 COMMANDS = (
     check, learn, show, query, batch, verify, pin, unpin, block, unblock, forget, train_detector, train_retriever,
+    attach,
 )  # fmt: skip
 
 app = typer.Typer(

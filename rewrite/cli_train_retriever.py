@@ -87,11 +87,33 @@ def train_retriever(
     _tell(out, told, made.reranker is not None, digest_of(out), json, None if attach else bundle)
 
 
+def attach(
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="The bundle that is to serve with it.")],
+    retriever: Annotated[Path, typer.Argument(metavar="DIR", help="A trained retriever.")],
+) -> None:
+    """Serve a bundle with a trained retriever from now on: it is published again, and nothing is learned anew.
+
+    Its requests are encoded and indexed, about a millisecond each; `rewrite learn --previous` carries it on.
+
+    Example:  [bold]rewrite attach bundle retriever[/bold]
+    """
+    from rewrite.attaching import attach as attach_to
+    from rewrite.dense_writing import opened
+
+    attach_to(bundle, opened(retriever), ConsoleProgress())
+    say(stdout(), f"\n{bundle} serves with {retriever}", "bold")
+
+
 def refuse_no_retriever(out: Path) -> None:
     """Raises TargetError where something else than a retriever is at `out`: it is never replaced."""
+    from rewrite.bundle import MANIFEST, is_ours
     from rewrite.errors import TargetError
     from rewrite.retriever import FILE
 
+    place = out.absolute()
+    for folder in (place, *place.parents):
+        if folder.is_dir() and (folder / MANIFEST).is_file() and is_ours(folder):
+            raise TargetError(f"{out} is in the bundle {folder}, where nothing may be written: choose another --out")
     if out.exists() and not (out / FILE).is_file() and (not out.is_dir() or any(out.iterdir())):
         raise TargetError(f"{out} exists and is no retriever: choose another --out, or empty it first")
 
@@ -130,6 +152,11 @@ def _tell(out: Path, told: Mapping[str, Any], ranked: bool, digest: str, json: b
     for title, rows in sections({name: told[name] for name in ("encoder", "reranker")}):
         console.print(f"\n{title}", style="bold")
         console.print(facts_table(rows))
+    if ranked and told["reranker"].get("rewrites") is False:
+        warn(
+            f"with {told['reranker']['good']:,} good requests the budget of harm cannot be shown to be kept: requests"
+            " are suggested, never rewritten. Give a longer log, or a greater --budget."
+        )
     if not ranked:
         warn("too few requests whose fate is known to train the trees: candidates are judged by likeness alone.")
     if bundle is not None:

@@ -42,7 +42,7 @@ MOST_ADDED, MOST_DROPPED = 3, 2
 #: What a recogniser writes for a word that it does not know ("<unk>").
 UNHEARD = frozenset({"unk"})
 #: Words that bound a request: without one it asks for more, or always.
-LIMITING = frozenset("only except but instead if unless until till rather than".split())
+LIMITING = frozenset("only except but instead if unless until till rather than non free".split())
 
 #: Words that stand in sets of opposites but turn nothing round by coming or going alone.
 LOOSE = frozenset(
@@ -79,6 +79,7 @@ class _Said:
 @lru_cache(maxsize=8_192)
 def _said(text: str) -> _Said:
     words = spoken_words(text)
+    words = [_as_switched(words, place) for place in range(len(words))]
     bare = bare_words(words)
     loose = PREPOSITIONS - {words[-1]} if words and SWITCHING.isdisjoint(words) else frozenset()
     terms, said_numbers = ENGLISH.terms(words), numbers(words)
@@ -92,6 +93,11 @@ def _said(text: str) -> _Said:
         said_numbers,
         frozenset(word for word in bare if len(word) == 1 and word.isalpha() and word not in "ai"),
     )
+
+
+def _as_switched(words: Sequence[str], place: int) -> str:
+    """A word, or what it surely was: "turn of the light" switches off, whatever else sounds like it."""
+    return "off" if words[place] == "of" and place and words[place - 1] in SWITCHING else words[place]
 
 
 def dense_guard(

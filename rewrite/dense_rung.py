@@ -36,6 +36,10 @@ from rewrite.timings import Stage, Timings
 GLOBAL, PERSONAL, LIVE, LEAST = 10, 4, 20, 0.25
 #: A request that is right as it was said with more than this probability is left alone, however right a candidate is.
 MOST_ALONE = 0.9
+#: Least likeness of words that give way to each other where nothing tells whether they are values ("lisbon", "london").
+LEAST_UNKNOWN = 0.65
+#: Runs of words of which is kept whether they are values of a slot.
+CACHED_VALUES = 1 << 16
 #: Vectors of texts of live histories that are kept.
 CACHED_VECTORS = 4_096
 #: Words of which it is kept whether they are known.
@@ -130,6 +134,7 @@ class DenseRung:
         self._success, self._fit, self._rewritten = success, fit, rewritten
         self._vectors: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
         self._lock = Lock()
+        self._knows_value = lru_cache(CACHED_VALUES)(arrays.knows_value)
 
     @classmethod
     def over(
@@ -217,8 +222,8 @@ class DenseRung:
         if (candidate.row >= 0 and self._rewritten(candidate.row)) or undoes(said, target, request.recent):
             return Reason.GUARD_LOOP
         if theirs is None:  # what was meant by the target is not known: what was understood of the request must stay
-            return dense_guard(said, target, clear=self._clear(mine))
-        if exchanges_value(said_of(said).words, theirs.slots, self.arrays.knows_value):
+            return dense_guard(said, target, clear=self._clear(mine), floor=LEAST_UNKNOWN)
+        if exchanges_value(said_of(said).words, theirs.slots, self._knows_value):
             return Reason.GUARD_VALUE
         return dense_guard(said, target)
 

@@ -13,10 +13,12 @@ vector, for the users whose own it is, and is in no index.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -24,16 +26,20 @@ from numpy.typing import NDArray
 
 from dialogue.canonical import Canonicaliser
 from retrieval import DenseRows, GlobalLayer, KeyTable, PersonalLayer, dense_index
+from retrieval.dense_index import EXACT_UP_TO
 from retrieval.dual_encoder import DualEncoder
 from retrieval.fluency import Fluency
 from retrieval.folder import Folder, write_folder
-from rewrite.reranking import Interpretation, Said
+from retrieval.misheard import Confusions
+from rewrite.reranking import Interpretation, Said, slot_value
 from rewrite.retriever import Retriever
 
 KIND = "dense arrays"
 FOLDER, RETRIEVER = "dense", "retriever"
 #: The rows whose words and interpretation are kept worked out, in each process.
 CACHED_ROWS = 1 << 16
+#: Misheard requests on which the recall of a large index is measured, and texts whose words may be heard in them.
+PROBES, VOCABULARY_OF = 1_024, 20_000
 
 Ints = NDArray[np.int32]
 Shares = NDArray[np.float32]
@@ -127,14 +133,16 @@ def build_dense(
     """Writes the arrays into `folder`, and says what the manifest should know.
 
     `frames` are interpretations by text; `earlier` vectors of an earlier bundle with the same encoder, which are taken
-    over; `told` hears how many texts are encoded.
+    over; `told` hears how many texts are encoded. The graph of more than 50,000 requests is built by all cores, and may
+    then differ a little from one time to the next: its recall is measured either way.
     """
     texts, encoder = population.texts, retriever.encoder
     DenseRows.write(folder / "vectors", _blocks(encoder, texts, earlier, told), len(texts), encoder.dim)
     vectors = DenseRows.load(folder / "vectors")
-    index = dense_index(vectors, population.good)
-    GlobalLayer(index).save(folder / "global")
     working = [texts[row] for row in population.good.tolist()]
+    queries = _misheard(encoder, working) if len(working) > EXACT_UP_TO else None
+    index = dense_index(vectors, population.good, threads=os.cpu_count() or 1, queries=queries)
+    GlobalLayer(index).save(folder / "global")
     Fluency.fit(working).save(folder / "fluency")
     known = sorted({frames[text] for text in texts if text in frames})
     KeyTable.build(known).save(folder / "frames")
@@ -149,7 +157,8 @@ def build_dense(
         "frame": np.array([place.get(frames.get(text, ""), -1) for text in texts], np.int32),
     }
     write_folder(folder, KIND, arrays, {"texts": len(texts)})
-    return {"encoder": retriever.digest, "dimensions": encoder.dim, "index": dict(getattr(index, "facts", {}))}
+    made_by = {"digest": retriever.digest, "encoder": retriever.encoder_digest, "dimensions": encoder.dim}
+    return {**made_by, "index": dict(getattr(index, "facts", {}))}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -205,6 +214,14 @@ def _blocks(
         told(at + len(vectors))
 
 
+def _misheard(encoder: DualEncoder, texts: Sequence[str]) -> NDArray[np.float32]:
+    """Vectors of requests as they may be misheard [PROBES, dim]: recall is measured on them, effort chosen for them."""
+    draw = Random(0)
+    sample = draw.sample(texts, min(len(texts), VOCABULARY_OF))
+    known = Confusions.learned([], sample)
+    return np.stack([encoder.encode_one(known.misheard(text, draw) or text) for text in sample[:PROBES]])
+
+
 def _values(frames: Iterable[str]) -> set[str]:
     read = (interpretation_of(frame) for frame in frames)
     pairs = (pair for each in read if each is not None for pair in each.slots)
@@ -216,7 +233,8 @@ def interpretation_of(key: str) -> Interpretation | None:
     """The interpretation that `dialogue.table.interpretation_key` wrote down; None for what it did not write."""
     try:
         domain, intent, slots = json.loads(key)
-        pairs = tuple((str(name), _fold(str(value))) for name, value in sorted(slots.items()))
+        named = sorted(slots.items())
+        pairs = tuple((str(name), slot_value(value, _fold)) for name, value in named if value is not None)
     except (ValueError, TypeError, AttributeError):
         return None
     return Interpretation(domain, intent, pairs)

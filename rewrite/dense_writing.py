@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from retrieval.errors import FolderError
 from rewrite import stages
+from rewrite.attempts import WITHOUT_SLOTS
 from rewrite.bundle import REMEDY, Bundle
 from rewrite.dense_serving import FOLDER, RETRIEVER, EarlierVectors, Population, build_dense
 from rewrite.errors import DamagedBundle, ModelError
@@ -26,18 +27,30 @@ def write_dense(
     """Writes the dense arrays and the retriever into the draft; what the manifest says of them."""
     known = None
     if earlier is not None:
-        known = EarlierVectors.of(earlier.path, retriever.digest, earlier.manifest.retriever)
+        known = EarlierVectors.of(earlier.path, retriever.encoder_digest, earlier.manifest.retriever)
     carry(retriever, draft / RETRIEVER)
     return build_dense(draft / "index" / FOLDER, population, frames, retriever, known)
 
 
-def frames_of(tables: Execution, earlier: Bundle | None, texts: set[str]) -> dict[str, str]:
-    """How each of `texts` is interpreted: as in the log, and where that lacks it, as in the earlier bundle."""
+def frames_of(tables: Execution, earlier: Bundle | None, texts: set[str], min_users: int) -> dict[str, str]:
+    """How each of `texts` is interpreted, by `min_users` or more: as in the log, or else as in the earlier bundle."""
     frames = {} if earlier is None else {text: key for text, key in frames_in(earlier).items() if text in texts}
-    for batch in tables.read(stages.frames()) if tables.has("ordered") else ():
+    if not tables.has("ordered"):  # nothing was read: what is counted says what is still shared
+        return _still_shared(tables, frames, min_users)
+    for batch in tables.read(stages.frames(min_users)):
         pairs = zip(batch["said"].to_pylist(), batch["interpretation"].to_pylist(), strict=True)
         frames |= {text: frame for text, frame in pairs if text in texts}
     return frames
+
+
+def _still_shared(tables: Execution, frames: dict[str, str], min_users: int) -> dict[str, str]:
+    """Those of the interpretations that as many users as that have; one without slots says nothing of anybody."""
+    shared = {
+        (said, state)
+        for batch in tables.read(stages.shared_states(min_users))
+        for said, state in zip(batch["said"].to_pylist(), batch["state"].to_pylist(), strict=True)
+    }
+    return {text: key for text, key in frames.items() if key.endswith(WITHOUT_SLOTS) or (text, key) in shared}
 
 
 def frames_in(bundle: Bundle) -> dict[str, str]:
@@ -62,7 +75,7 @@ def carried(bundle: Bundle | None) -> Retriever | None:
     if bundle is None or not bundle.manifest.retriever:
         return None
     retriever = opened(bundle.path / RETRIEVER)
-    if retriever.digest != bundle.manifest.retriever.get("encoder"):
+    if retriever.digest != bundle.manifest.retriever.get("digest"):
         raise DamagedBundle(f"the retriever in {retriever.folder} is not that of the manifest. {REMEDY}")
     return retriever
 

@@ -22,6 +22,7 @@ Neither torch nor pyarrow is imported here. Threads may share an engine.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -37,10 +38,11 @@ from retrieval import Candidate, Layer
 from rewrite.bundle import Bundle
 from rewrite.contextual import ALONE, previous
 from rewrite.decision import Action, Alternative, Decision, Reason, Source, rewrite_id
-from rewrite.errors import BundleError, DamagedBundle, ModelError
+from rewrite.errors import BundleError, DamagedBundle, LiveHistoryError, ModelError
 from rewrite.guards import layer_guard, sounds_the_same
 from rewrite.live_history import LiveHistory, live_path
 from rewrite.live_turns import LiveRequest, RecentTurn
+from rewrite.loops import FAILED_BELOW
 from rewrite.nearest import NearestModel
 from rewrite.protected import DEFAULT, ProtectedIntents
 from rewrite.publish import steadily
@@ -49,6 +51,8 @@ from rewrite.timings import Stage, Timings
 
 if TYPE_CHECKING:
     from rewrite.dense_rung import DenseRung, Found, Judged, Request
+
+_LOG = logging.getLogger(__name__)
 
 #: Longer requests are not looked up: the mining job stores none.
 LONGEST_REQUEST = 1_000
@@ -208,7 +212,7 @@ class RewriteEngine:
             return _passed(text, Reason.BLOCKED)
         call.row = self._arrays.texts.get(said)
         call.late_at = perf_counter() + call.deadline_s
-        known = (self._known(call) if call.row >= 0 else None) or self._just_worked(call)
+        known = self._known(call) if call.row >= 0 else self._just_worked(call)
         call.timings.mark(Stage.TABLES)
         if known is not None:
             return known
@@ -225,9 +229,18 @@ class RewriteEngine:
     def _lately(self, call: _Call) -> tuple[Sequence[LiveRequest], Sequence[RecentTurn]]:
         """What this user just did: all texts since the bundle was learned, and the last turns. Read once a call."""
         if call.lately is None:
-            live, user = self.live, call.user
-            call.lately = live.latest(user) if live is not None and user is not None else ((), ())
+            call.lately = ((), ())
+            if self.live is not None and call.user is not None:
+                try:
+                    call.lately = self.live.latest(call.user)
+                except LiveHistoryError as error:  # the bundle answers without it
+                    _LOG.warning("%s", error)
         return call.lately
+
+    def _just_failed(self, call: _Call, target: str) -> bool:
+        """Whether this user was given this very rewrite a moment ago, and it failed them."""
+        tries = [each for each in self._lately(call)[1] if each.said == call.said and each.rewrite == target]
+        return bool(tries) and tries[-1].judged and tries[-1].success < FAILED_BELOW
 
     def _densely(self, call: _Call, dense: DenseRung) -> Decision:
         """What the trained retriever makes of a request that no table has the answer to."""
@@ -285,6 +298,8 @@ class RewriteEngine:
         corrected = self._own_correction(row, user) if Source.PERSONAL in sources else None
         if corrected is not None and arrays.contextual.depends(row, corrected[0]):
             corrected = None  # that was right in its context
+        if (worked := self._just_worked(call)) is not None:
+            return worked
         mine = corrected is not None and corrected[1] >= self.config.personal_hops  # it fails this user, if nobody else
         if (status & GOOD and not mine) or (own is not None and row in own):
             evidence = {"success": round(float(arrays.success[row]), 4), "own": not status & GOOD}
@@ -301,6 +316,8 @@ class RewriteEngine:
             return _passed(text, Reason.NOT_FAILING) if known else None
         if Source.PERSONAL in sources and (requested := self._own_request(call)):
             return requested
+        if self._just_failed(call, arrays.texts.key(int(arrays.target[entry]))):
+            return _passed(text, Reason.GUARD_LOOP)
         evidence = {"users": int(arrays.users[entry]), "alone": round(float(arrays.success[row]), 4)}
         served = self._served(
             text, said, int(arrays.target[entry]), Reason.LEARNED, Source.PRECOMPUTED, evidence,

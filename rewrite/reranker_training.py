@@ -177,6 +177,7 @@ def _measured(examples: Sequence[Example], judged: OutOfFold, thresholds: Thresh
         "brier_alone": brier(judged.alone, alone),
         "calibration_error_right": expected_calibration_error(judged.right, best),
         "calibration_error_alone": expected_calibration_error(judged.alone, alone),
+        "rewrites": bool(min(thresholds.rewrite.values()) < np.inf),
         "repaired": thresholds.repaired,
         "harmed": thresholds.harmed,
     }

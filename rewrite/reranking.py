@@ -105,6 +105,16 @@ class Interpretation:
         return tuple(f" {value} " for _, value in self.slots)
 
 
+def slot_value(value: object, canonical: Callable[[str], str]) -> str:
+    """A slot's value, canonical; several, in a list or parted by ";", are canonical each and parted by "; ".
+
+    >>> slot_value("Prince;Queen", str.lower), slot_value(["ABBA", "Toto"], str.lower)
+    ('prince; queen', 'abba; toto')
+    """
+    parts = value if isinstance(value, list | tuple) else str(value).split(";")
+    return "; ".join(text for text in (canonical(str(part)) for part in parts if part is not None) if text)
+
+
 @dataclass(frozen=True, slots=True)
 class Proposal:
     """A candidate with what is known of it. Similarities are cosines; NaN and None: not known."""

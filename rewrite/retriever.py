@@ -43,6 +43,8 @@ class Retriever:
         """Opens the folder of a trained retriever. Raises ModelError, or retrieval.FolderError for its encoder."""
         folder = Path(folder).absolute()
         told = _read(folder / FILE)
+        if (found := files_digest(folder)) != told["digest"]:
+            raise ModelError(f"the files in {folder} are not those that were trained ({found}): copy it anew")
         encoder = DualEncoder.load(folder / ENCODER)
         if not (folder / RERANKER).is_dir():
             if told["thresholds"] is not None:
@@ -56,11 +58,18 @@ class Retriever:
         """Of all files: 16 hexadecimal digits."""
         return digest_of(self.folder)
 
+    @cached_property
+    def encoder_digest(self) -> str:
+        """Of the encoder's files: vectors of one encoder can stand beside one another, whatever the trees."""
+        return digest_of(self.folder / ENCODER)
+
 
 def save(folder: Path, thresholds: Thresholds | None, told: Mapping[str, Any]) -> None:
     """Writes the description of a retriever whose encoder and reranker are in `folder` already: the last step."""
     limits = thresholds.as_dict() if thresholds is not None else None
-    raw = {"format": FORMAT, "version": VERSION, "thresholds": limits, "told": dict(told)}
+    raw = {
+        "format": FORMAT, "version": VERSION, "digest": files_digest(folder), "thresholds": limits, "told": dict(told)
+    }  # fmt: skip
     write_beside(folder / FILE, (json.dumps(raw, indent=1, ensure_ascii=False) + "\n").encode())
 
 
@@ -71,6 +80,12 @@ def digest_of(folder: Path) -> str:
         digest.update(f"{name}\0{path.stat().st_size}\0".encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def files_digest(folder: Path) -> str:
+    """Of the encoder and the reranker: 16 hexadecimal digits."""
+    parts = [digest_of(folder / name) for name in (ENCODER, RERANKER) if (folder / name).is_dir()]
+    return sha256("".join(parts).encode()).hexdigest()[:16]
 
 
 def files_of(folder: Path) -> list[tuple[str, Path]]:
@@ -99,6 +114,6 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(raw, dict) or raw.get("format") != FORMAT or raw.get("version") != VERSION:
         found = (raw.get("format"), raw.get("version")) if isinstance(raw, dict) else type(raw).__name__
         raise ModelError(f"{path} is {found}; wanted {FORMAT} {VERSION}: train the retriever with this version")
-    if missing := sorted({"thresholds", "told"} - raw.keys()):
+    if missing := sorted({"digest", "thresholds", "told"} - raw.keys()):
         raise ModelError(f"{path} lacks {missing[0]!r}: train the retriever again, or copy it anew")
     return raw

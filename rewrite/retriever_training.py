@@ -116,7 +116,7 @@ def train_retriever(
     else:
         _copy(encoder, out / ENCODER)
         told = {"taken_from": str(encoder)}
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as work:
+    with tempfile.TemporaryDirectory(dir=out, prefix=".work.") as work:  # removed with the draft, should this be killed
         rung = rung_over(ground, arrays, out / ENCODER, Path(work), progress)
         examples = list(examples_of(rung, unseen, progress))
     thresholds: Thresholds | None = None

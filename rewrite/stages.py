@@ -135,15 +135,26 @@ def requests(gate: GateConfig) -> str:
         ) AS needed ORDER BY said"""
 
 
-def frames() -> str:
-    """How most users' turns of a text are interpreted, of those left alone; of ways as frequent, the first in order."""
-    return """
+def frames(min_users: int) -> str:
+    """How most users' turns of a text are interpreted, of those left alone; of ways as frequent, the first in order.
+
+    Only what enough users share: the slots of an interpretation may say what only one user has.
+    """
+    return f"""
         SELECT said, interpretation FROM (
             SELECT said, interpretation, row_number() OVER (
                 PARTITION BY said ORDER BY users DESC, turns DESC, interpretation NULLS LAST) AS place
             FROM (SELECT said, interpretation, count(DISTINCT user_id) AS users, count(*) AS turns FROM ordered
-                  WHERE rewrite IS NULL AND interpretation IS NOT NULL GROUP BY said, interpretation) AS ways
+                  WHERE rewrite IS NULL AND interpretation IS NOT NULL GROUP BY said, interpretation
+                  HAVING count(DISTINCT user_id) >= {min_users}) AS ways
         ) AS ranked WHERE place = 1 ORDER BY said"""
+
+
+def shared_states(min_users: int) -> str:
+    """Texts with the interpretations, of those with slots, that enough users' turns of them had."""
+    return f"""
+        SELECT said, state FROM own_states WHERE state <> said GROUP BY said, state
+        HAVING count(DISTINCT user_id) >= {min_users} ORDER BY said, state"""
 
 
 def histories() -> str:

@@ -104,7 +104,7 @@ def write_bundle(
         build_serving(draft / "index", population, entries, _history_entries(tables), corrections)
         _write_contexts(tables, draft / "index" / "context", table.contexts, row_of, population.num_rows)
         texts = population["said"].to_pylist()
-        frames = frames_of(tables, earlier, set(texts))
+        frames = frames_of(tables, earlier, set(texts), config.gate.min_users)
         write_frames(draft, frames)
         dense: dict[str, Any] = {}
         if retriever is not None:

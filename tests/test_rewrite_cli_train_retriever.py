@@ -102,7 +102,7 @@ def test_a_log_becomes_a_retriever(trained: tuple[Path, dict[str, Any]]):
 
 def test_the_bundle_serves_with_it(folder: Path, trained: tuple[Path, dict[str, Any]]):
     bundle = Bundle.open(folder / "bundle", verify=True)
-    assert bundle.manifest.retriever["encoder"] == digest_of(trained[0])
+    assert bundle.manifest.retriever["digest"] == digest_of(trained[0])
     engine = RewriteEngine.load(folder / "bundle", config=PATIENT)
     answers = [engine.rewrite(f"{verb} the {noun}z now") for verb, noun in itertools.product(VERBS, NOUNS)]
     assert all(each.evidence.get("right") is not None for each in answers)  # the trees judged it
