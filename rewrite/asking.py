@@ -9,7 +9,7 @@ from dialogue.context_tokens import context_tokens
 from rewrite.contextual import previous
 from rewrite.dense_rung import Request
 from rewrite.live_turns import LiveRequest, RecentTurn
-from rewrite.reranking import NAN, Interpretation, slot_value
+from rewrite.reranking import NAN, Interpretation
 
 #: Hypotheses of the recogniser that are looked at.
 MOST_HEARD = 10
@@ -49,12 +49,8 @@ def interpretation(nlu: Mapping[str, Any] | None, canonical: Canonical) -> Inter
     if not isinstance(nlu, Mapping) or (nlu.get("domain") is None and nlu.get("intent") is None):
         return None
     slots = nlu.get("slots")
-    named = slots.items() if isinstance(slots, Mapping) else ()
-    pairs = sorted((str(name), slot_value(value, canonical)) for name, value in named if value is not None)
-    domain, intent = nlu.get("domain"), nlu.get("intent")
-    return Interpretation(
-        None if domain is None else str(domain), None if intent is None else str(intent), tuple(pairs)
-    )
+    domain, intent = (None if (name := nlu.get(part)) is None else str(name) for part in ("domain", "intent"))
+    return Interpretation.of(domain, intent, slots if isinstance(slots, Mapping) else {}, canonical)
 
 
 def _heard(nbest: Sequence[str | Mapping[str, Any]]) -> list[str]:

@@ -16,7 +16,7 @@ from rewrite.overrides import FILE as OVERRIDES
 from rewrite.progress import Progress
 from rewrite.publish import draft_of, locked, real
 from rewrite.retriever import Retriever
-from rewrite.serving import GOOD, ServingArrays
+from rewrite.serving import ServingArrays
 from rewrite.writing import publish
 
 
@@ -43,12 +43,8 @@ def attach(bundle: str | Path, retriever: Retriever, progress: Progress | None =
 
 def population_of(bundle: Bundle) -> Population:
     """The texts of a bundle, as the dense rung is built from them. Raises DamagedBundle, retrieval.FolderError."""
-    arrays = ServingArrays.load(bundle.path / "index")
-    rows = list(bundle.rewrites("requests"))
-    good = np.flatnonzero(arrays.status & GOOD).astype(np.int64)
-    targets = dict(zip(arrays.target.tolist(), arrays.score.tolist(), strict=True))
-    users = np.array([row["users"] for row in rows], np.int64)
-    return Population([row["text"] for row in rows], users, good, targets)
+    users = np.array([row["users"] for row in bundle.rewrites("requests")], np.int64)
+    return Population.over(ServingArrays.load(bundle.path / "index"), users)
 
 
 def _linked(source: str, target: str) -> None:

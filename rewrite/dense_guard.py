@@ -27,7 +27,7 @@ from dialogue.contrasts import ENGLISH, Side, Stance
 from dialogue.similarity import sound_key
 from rewrite.alignment import Change, changes
 from rewrite.decision import Reason
-from rewrite.guards import FILLERS, reorders, turns_round, widens
+from rewrite.guards import bare_content, reorders, turns_round, widens
 from rewrite.spoken import bare_words, homophones, numbers, says_number, spoken_words
 
 #: Least likeness of words, the better of letters and sounds, where one was misheard for the other. Low: recognisers put
@@ -171,7 +171,7 @@ def _loses_clear(clear: frozenset[str], found: Sequence[Change], said: Sequence[
             return True
         if (replaced or change.before in edges or change.after in edges) and _puts_on(change):
             return True
-        if any(word in said for word in _content(change.added)):
+        if any(word in said for word in bare_content(change.added)):
             return True
     return False
 
@@ -180,7 +180,7 @@ def _loses_clear(clear: frozenset[str], found: Sequence[Change], said: Sequence[
 def _clear_words(value: str) -> frozenset[str]:
     """The words of a value that must stay: those with content, or all where none has any ("i want you")."""
     words = bare_words(value.split())
-    return frozenset(_content(words) or words)
+    return frozenset(bare_content(words) or words)
 
 
 @lru_cache(maxsize=16_384)
@@ -191,8 +191,8 @@ def _edges(value: str) -> frozenset[str]:
 
 def _puts_on(change: Change) -> bool:
     """Whether a word with content came in that took no other's place."""
-    return bool(_content(change.added)) or any(
-        _content(piece.came) and not _content(piece.gone) for piece in change.pieces
+    return bool(bare_content(change.added)) or any(
+        bare_content(piece.came) and not bare_content(piece.gone) for piece in change.pieces
     )
 
 
@@ -251,7 +251,7 @@ def _strays(said: _Said, proposed: _Said, found: Sequence[Change]) -> bool:
         return True
     added = dropped = 0
     for change in found:
-        came, gone = _content(change.added), _content(change.dropped)
+        came, gone = bare_content(change.added), bare_content(change.dropped)
         if not LIMITING.isdisjoint((*change.added, *change.dropped)):
             return True
         if any(word in UNHEARD for word in gone):
@@ -260,11 +260,3 @@ def _strays(said: _Said, proposed: _Said, found: Sequence[Change]) -> bool:
             return True
         added, dropped = added + len(came), dropped + len(gone)
     return added > MOST_ADDED or dropped > MOST_DROPPED
-
-
-def _content(words: Sequence[str]) -> list[str]:
-    return [word for word in words if word not in _FILLERS]
-
-
-#: Fillers as `bare_words` writes them.
-_FILLERS = frozenset(word.replace("'", "") for word in FILLERS)

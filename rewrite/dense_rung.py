@@ -7,11 +7,9 @@ what NLU made of the request -> guards -> thresholds of the request's slice of t
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from threading import Lock
 from typing import Protocol
 
 import numpy as np
@@ -19,12 +17,12 @@ from numpy.typing import NDArray
 
 from rewrite.contextual import ContextCounts
 from rewrite.decision import Action, Reason
-from rewrite.dense_guard import dense_guard
+from rewrite.dense_guard import clear_values, dense_guard
 from rewrite.dense_serving import DenseArrays, said_of
 from rewrite.guards import sounds_the_same
 from rewrite.harm_budget import SEPARATOR
 from rewrite.known_values import exchanges_value
-from rewrite.loops import undoes
+from rewrite.loops import makes_loop
 from rewrite.nearest import NearestModel
 from rewrite.protected import DEFAULT, ProtectedIntents, protects
 from rewrite.reranker import Ranked, log_odds
@@ -132,8 +130,7 @@ class DenseRung:
         self.arrays, self.contexts, self.protected, self.nearest = arrays, contexts, protected, nearest
         self._known, self._text_of, self._row_of = lru_cache(CACHED_WORDS)(known), text_of, row_of
         self._success, self._fit, self._rewritten = success, fit, rewritten
-        self._vectors: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
-        self._lock = Lock()
+        self._vector = lru_cache(CACHED_VECTORS)(arrays.retriever.encoder.encode_one)
         self._knows_value = lru_cache(CACHED_VALUES)(arrays.knows_value)
 
     @classmethod
@@ -202,10 +199,10 @@ class DenseRung:
         ranked = self._ranked(request, found)
         timings.mark(Stage.RERANK)
         ordered = tuple(found[place] for place in ranked.order)
-        refused = self.refusal(request, ordered[0])
-        timings.mark(Stage.GUARD)
         if ranked.alone > MOST_ALONE:
             return Judged(ordered, ranked, Action.PASS, Reason.NOT_FAILING)
+        refused = self.refusal(request, ordered[0])
+        timings.mark(Stage.GUARD)
         action = self._action(request, ranked, ordered[0].text)
         if refused is not None:
             asks = action is Action.REWRITE and refused is not Reason.GUARD_LOOP
@@ -219,13 +216,18 @@ class DenseRung:
         mine, theirs = request.interpretation, candidate.proposal.interpretation
         if protects(said, target, _name(mine), _name(theirs), self.protected):
             return Reason.GUARD_PROTECTED
-        if (candidate.row >= 0 and self._rewritten(candidate.row)) or undoes(said, target, request.recent):
+        if makes_loop(said, target, request.recent, rewritten=self._leads_on):
             return Reason.GUARD_LOOP
         if theirs is None:  # what was meant by the target is not known: what was understood of the request must stay
             return dense_guard(said, target, clear=self._clear(mine), floor=LEAST_UNKNOWN)
         if exchanges_value(said_of(said).words, theirs.slots, self._knows_value):
             return Reason.GUARD_VALUE
         return dense_guard(said, target)
+
+    def _leads_on(self, text: str) -> bool:
+        """Whether a text is itself rewritten by a table."""
+        row = self._row_of(text)
+        return row >= 0 and self._rewritten(row)
 
     def _action(self, request: Request, ranked: Ranked, target: str) -> Action:
         limits = self.arrays.retriever.thresholds
@@ -326,23 +328,9 @@ class DenseRung:
         working = [each for each in request.live if each.judged and each.successes > each.turns / 2]
         return [(each, self._vector(each.said)) for each in working[:LIVE] if each.said != request.said]
 
-    def _vector(self, text: str) -> NDArray[np.float32]:
-        with self._lock:
-            if (known := self._vectors.get(text)) is not None:
-                self._vectors.move_to_end(text)
-                return known
-        vector = self.arrays.retriever.encoder.encode_one(text)
-        with self._lock:
-            self._vectors[text] = vector
-            if len(self._vectors) > CACHED_VECTORS:
-                self._vectors.popitem(last=False)
-        return vector
-
     def _clear(self, interpretation: Interpretation | None) -> frozenset[str]:
         """The slot values of the request that working requests have in the same slot: they were understood."""
-        if interpretation is None:
-            return frozenset()
-        return frozenset(value for slot, value in interpretation.slots if self.arrays.knows_value(slot, value))
+        return clear_values(dict(interpretation.slots), self._knows_value) if interpretation else frozenset()
 
 
 def slice_of(request: Request, arrays: DenseArrays) -> str:

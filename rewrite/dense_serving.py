@@ -31,8 +31,9 @@ from retrieval.dual_encoder import DualEncoder
 from retrieval.fluency import Fluency
 from retrieval.folder import Folder, write_folder
 from retrieval.misheard import Confusions
-from rewrite.reranking import Interpretation, Said, slot_value
+from rewrite.reranking import Interpretation, Said
 from rewrite.retriever import Retriever
+from rewrite.serving import GOOD, ServingArrays
 
 KIND = "dense arrays"
 FOLDER, RETRIEVER = "dense", "retriever"
@@ -139,7 +140,7 @@ def build_dense(
     texts, encoder = population.texts, retriever.encoder
     DenseRows.write(folder / "vectors", _blocks(encoder, texts, earlier, told), len(texts), encoder.dim)
     vectors = DenseRows.load(folder / "vectors")
-    working = [texts[row] for row in population.good.tolist()]
+    working = population.working
     queries = _misheard(encoder, working) if len(working) > EXACT_UP_TO else None
     index = dense_index(vectors, population.good, threads=os.cpu_count() or 1, queries=queries)
     GlobalLayer(index).save(folder / "global")
@@ -175,6 +176,18 @@ class Population:
     users: NDArray[Any]
     good: NDArray[np.int64]
     targets: Mapping[int, float]
+
+    @classmethod
+    def over(cls, arrays: ServingArrays, users: NDArray[Any]) -> Population:
+        """That of a bundle, with how many said each text."""
+        targets = dict(zip(arrays.target.tolist(), arrays.score.tolist(), strict=True))
+        texts = [arrays.texts.key(row) for row in range(len(arrays.texts))]
+        return cls(texts, users, np.flatnonzero(arrays.status & GOOD).astype(np.int64), targets)
+
+    @property
+    def working(self) -> list[str]:
+        """The texts known to work for everyone."""
+        return [self.texts[row] for row in self.good.tolist()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,11 +246,9 @@ def interpretation_of(key: str) -> Interpretation | None:
     """The interpretation that `dialogue.table.interpretation_key` wrote down; None for what it did not write."""
     try:
         domain, intent, slots = json.loads(key)
-        named = sorted(slots.items())
-        pairs = tuple((str(name), slot_value(value, _fold)) for name, value in named if value is not None)
+        return Interpretation.of(domain, intent, slots, _fold)
     except (ValueError, TypeError, AttributeError):
         return None
-    return Interpretation(domain, intent, pairs)
 
 
 _fold = Canonicaliser()

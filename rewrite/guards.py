@@ -34,6 +34,9 @@ FILLERS = frozenset(
     " hey ok okay and so then well that this".split()
 )
 
+#: The same as `rewrite.spoken.bare_words` writes them.
+BARE_FILLERS = frozenset(word.replace("'", "") for word in FILLERS)
+
 #: Least likeness, in letters or in sounds, of an unknown word and the known one that takes its place. High, because an
 #: unknown word may be a name that nobody said before: "silk" and "milk" are 0.75 alike, "imagin" and "imagine" 0.92.
 LEAST_ALIKE = 0.8
@@ -111,6 +114,11 @@ def reorders(source: Sequence[str], target: Sequence[str]) -> bool:
             ([word for word in one if word in POINTING], [word for word in other if word in POINTING]),
         )
     )
+
+
+def bare_content(words: Sequence[str]) -> list[str]:
+    """Those of bare words (`rewrite.spoken.bare_words`) that have content of their own."""
+    return [word for word in words if word not in BARE_FILLERS]
 
 
 def _content(words: Sequence[str]) -> list[str]:

@@ -147,19 +147,11 @@ class Thresholds:
 
     def rewrite_from(self, name: str) -> float:
         """The score from which a request of the slice is rewritten; infinite: never. About a microsecond or less."""
-        found = self.rewrite.get(name)
-        while found is None:
-            name = name.rpartition(SEPARATOR)[0]
-            found = self.rewrite.get(name)
-        return found
+        return _of_slice(self.rewrite, name)
 
     def suggest_from(self, name: str) -> float:
         """The score from which the user is asked "did you mean"; never above `rewrite_from`."""
-        found = self.suggest.get(name)
-        while found is None:
-            name = name.rpartition(SEPARATOR)[0]
-            found = self.suggest.get(name)
-        return found
+        return _of_slice(self.suggest, name)
 
     @property
     def repaired(self) -> float:
@@ -190,6 +182,15 @@ class Thresholds:
             return cls(**{**rest, **tables, "figures": figures})
         except (TypeError, KeyError, ValueError, AttributeError) as error:
             raise ModelError(f"these are no thresholds: {error!r}. Choose them again, or restore a copy") from error
+
+
+def _of_slice(thresholds: Mapping[str, float], name: str) -> float:
+    """The threshold of a slice, or of the nearest wider one that has any."""
+    found = thresholds.get(name)
+    while found is None:
+        name = name.rpartition(SEPARATOR)[0]
+        found = thresholds.get(name)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from rewrite.guards import FILLERS
+from rewrite.guards import bare_content
 from rewrite.spoken import bare_words, numbers, spoken_words
 
 #: A request of the session counts as failed where it is less likely than this to have succeeded.
 FAILED_BELOW = 0.5
-_FILLERS = frozenset(word.replace("'", "") for word in FILLERS)
 
 
 def undoes(said: str, target: str, recent: Sequence[tuple[str, float]], *, failed_below: float = FAILED_BELOW) -> bool:
@@ -41,4 +40,4 @@ def same_request(said: str, target: str) -> bool:
 
 def _content(words: Sequence[str]) -> str:
     """The words with content, joined: where words end is no difference ("west life")."""
-    return "".join(word for word in bare_words(words) if word not in _FILLERS)
+    return "".join(bare_content(bare_words(words)))

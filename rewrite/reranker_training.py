@@ -90,6 +90,7 @@ class RerankerRecipe:
 class OutOfFold:
     """What trees that did not see a request say of it [examples] each."""
 
+    chances: list[Floats]  # of its candidates
     first: Rows  # place of the likeliest candidate
     right: Values  # calibrated P(it is what was meant)
     alone: Values  # calibrated P(the request is right as said)
@@ -112,7 +113,7 @@ def train_reranker(
     folder.mkdir(parents=True, exist_ok=True)
     judged = out_of_fold(examples, recipe)
     thresholds = thresholds_of(examples, judged, recipe, passed)
-    seconds, best, alone = _seconds(examples, _cross_chances(examples, recipe))
+    seconds, best, alone = _seconds(examples, judged.chances)
     write_trees(_grown(seconds, best, recipe), folder / BEST_FILE, BEST)
     write_trees(_grown(seconds, alone, recipe), folder / ALONE_FILE, BEST)
     told = {
@@ -138,7 +139,7 @@ def out_of_fold(examples: Sequence[Example], recipe: RerankerRecipe) -> OutOfFol
     weights = _weights(right, soundly, best, alone)
     score = np.array([weights.score(one, other) for one, other in zip(right.tolist(), soundly.tolist(), strict=True)])
     first = np.array([int(np.argmax(each)) for each in chances], np.int64)
-    return OutOfFold(first, right, soundly, score, weights, calibrations)
+    return OutOfFold(chances, first, right, soundly, score, weights, calibrations)
 
 
 def thresholds_of(
@@ -184,10 +185,8 @@ def _measured(examples: Sequence[Example], judged: OutOfFold, thresholds: Thresh
 
 
 def _check(examples: Sequence[Example]) -> None:
-    alone = sum(each.alone for each in examples)
-    right = sum(bool(each.right.any()) for each in examples if not each.alone)
-    groups = len({each.group for each in examples})
     if not enough(examples):
+        alone, right, groups = _counted(examples)
         raise ModelError(
             f"{len(examples)} examples came, {alone} right as said and {right} with their repair among the candidates,"
             f" of {groups} users; {LEAST_EXAMPLES} with {LEAST_OF_A_KIND} of each kind and {FOLDS} users are wanted:"
@@ -197,10 +196,15 @@ def _check(examples: Sequence[Example]) -> None:
 
 def enough(examples: Sequence[Example]) -> bool:
     """Whether the examples are enough to train from."""
+    alone, right, groups = _counted(examples)
+    return len(examples) >= LEAST_EXAMPLES and min(alone, right) >= LEAST_OF_A_KIND and groups >= FOLDS
+
+
+def _counted(examples: Sequence[Example]) -> tuple[int, int, int]:
+    """How many requests are right as said, how many have their repair among the candidates, and of how many groups."""
     alone = sum(each.alone for each in examples)
     right = sum(bool(each.right.any()) for each in examples if not each.alone)
-    groups = len({each.group for each in examples})
-    return len(examples) >= LEAST_EXAMPLES and min(alone, right) >= LEAST_OF_A_KIND and groups >= FOLDS
+    return alone, right, len({each.group for each in examples})
 
 
 def _folds(examples: Sequence[Example]) -> Rows:

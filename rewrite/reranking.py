@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,6 +89,14 @@ class Interpretation:
     domain: str | None
     intent: str | None
     slots: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def of(
+        cls, domain: str | None, intent: str | None, slots: Mapping[Any, object], canonical: Callable[[str], str]
+    ) -> Interpretation:
+        """From the log's form: slots in order of their names, without those that have no value."""
+        pairs = sorted((str(name), slot_value(value, canonical)) for name, value in slots.items() if value is not None)
+        return cls(domain, intent, tuple(pairs))
 
     @cached_property
     def key(self) -> tuple[object, ...]:

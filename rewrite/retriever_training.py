@@ -29,7 +29,7 @@ from rewrite.models import PACKAGED, resolve_model
 from rewrite.progress import Progress
 from rewrite.reranker_training import Example, RerankerRecipe, enough, train_reranker
 from rewrite.retriever import ENCODER, RERANKER, Retriever, save
-from rewrite.serving import GOOD, ServingArrays
+from rewrite.serving import ServingArrays
 from rewrite.timings import Timings
 
 #: Pairs of what was heard and meant that an encoder is trained from, at least; with fewer it is taken as it is.
@@ -106,7 +106,7 @@ def train_retriever(
     if encoder is None:
         seen = [each for each in attempts if _for_encoder(each.group, recipe.encoder_share)]
         heard = [(each.request.said, each.meant) for each in seen if not each.alone and each.meant]
-        known = list(dict.fromkeys([*good_texts(arrays), *texts]))
+        known = list(dict.fromkeys([*Population.over(arrays, ground.users).working, *texts]))
         try:
             told = train_encoder(known, ground.frames, [*heard, *pairs], out / ENCODER, recipe, progress)
         except FolderError as error:
@@ -164,10 +164,8 @@ def train_encoder(
 def rung_over(ground: Ground, arrays: ServingArrays, encoder: Path, work: Path, progress: Progress) -> DenseRung:
     """The dense rung of a population with an encoder, and no reranker yet; its arrays are written into `work`."""
     retriever = Retriever(encoder.parent, DualEncoder.load(encoder), None, None, {})
-    texts = [arrays.texts.key(row) for row in range(len(arrays.texts))]
-    targets = {int(row): float(score) for row, score in zip(arrays.target, arrays.score, strict=True)}
-    population = Population(texts, ground.users, np.flatnonzero(arrays.status & GOOD).astype(np.int64), targets)
-    with progress.stage("encoding the requests", len(texts)) as stage:
+    population = Population.over(arrays, ground.users)
+    with progress.stage("encoding the requests", len(population.texts)) as stage:
         build_dense(work / "dense", population, ground.frames, retriever, told=stage.at)
     return DenseRung.over(DenseArrays.open(work / "dense", ground.index / "personal", retriever), arrays)
 
@@ -198,11 +196,6 @@ def example_of(rung: DenseRung, attempt: Attempt) -> Example | None:
         attempt.group,
         slice_of(request, rung.arrays),
     )
-
-
-def good_texts(arrays: ServingArrays) -> list[str]:
-    """The texts that are known to work for everyone."""
-    return [arrays.texts.key(row) for row in np.flatnonzero(arrays.status & GOOD).tolist()]
 
 
 def _for_encoder(group: str, share: float) -> bool:
