@@ -25,7 +25,8 @@ from scipy.optimize import minimize
 from sklearn.metrics import average_precision_score, f1_score
 
 from dialogue.canonical import Canonicaliser
-from dialogue.outcomes import EvidenceWeights, OutcomeModel
+from dialogue.feedback import EvidenceWeights
+from dialogue.outcomes import OutcomeModel
 from dialogue.similarity import letters
 from dialogue.table import dialogue_batch
 from dialogue.turn import Outcome, RephraseKind, Session, Turn

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dialogue.canonical import Canonicaliser, fold
     from dialogue.errors import DialogueError, LogError, TooManyRejects
-    from dialogue.outcomes import Evidence, EvidenceWeights, Judgement, OutcomeModel, Phrases
+    from dialogue.feedback import EvidenceWeights, Phrases
+    from dialogue.outcomes import Evidence, Judgement, OutcomeModel
     from dialogue.parse import Reason, Reject, parse_lines
     from dialogue.reader import LogReader, ReadReport, read_log
     from dialogue.sessions import (
@@ -83,7 +84,8 @@ __all__ = [
 _MODULES = {
     "canonical": ["Canonicaliser", "fold"],
     "errors": ["DialogueError", "LogError", "TooManyRejects"],
-    "outcomes": ["Evidence", "EvidenceWeights", "Judgement", "OutcomeModel", "Phrases"],
+    "feedback": ["EvidenceWeights", "Phrases"],
+    "outcomes": ["Evidence", "Judgement", "OutcomeModel"],
     "parse": ["Reason", "Reject", "parse_lines"],
     "reader": ["LogReader", "ReadReport", "read_log"],
     "sessions": [

@@ -75,7 +75,7 @@ def sound_key(text: str) -> str:
     Without spaces because a misheard request often differs in where its words end ("imagine" / "a mad gin").
     Words outside the Latin alphabet stand for themselves.
     """
-    return "".join(map(_word_sound, text[:COMPARED_CHARACTERS].split()))
+    return "".join(map(word_sound, text[:COMPARED_CHARACTERS].split()))
 
 
 def distinct_letters(texts: Sequence[str], left: Rows, right: Rows) -> Shares:
@@ -115,7 +115,8 @@ def _word_set(text: str) -> frozenset[str]:
 
 
 @lru_cache(maxsize=200_000)
-def _word_sound(word: str) -> str:
+def word_sound(word: str) -> str:
+    """The Metaphone code of one word; the word itself where it has none."""
     from jellyfish import metaphone  # a compiled module; loaded when a sound is first asked for
 
     return metaphone(word).replace(" ", "") or word

@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from dialogue.canonical import Canonicaliser, fold
-from dialogue.outcomes import Evidence, Phrases, following
+from dialogue.feedback import Phrases
+from dialogue.outcomes import Evidence, following
 from dialogue.similarity import Likeness, compare, differing_sound
 from dialogue.table import turn_batch
 from dialogue.turn import RephraseKind, Turn

@@ -21,7 +21,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from dialogue.canonical import Canonicaliser
-from dialogue.outcomes import EvidenceWeights, OutcomeModel
+from dialogue.feedback import EvidenceWeights
+from dialogue.outcomes import OutcomeModel
 from dialogue.table import dialogue_batch
 from dialogue.turn import Session
 from rephrase_detection.boosted_lightgbm import Trees

@@ -2,48 +2,40 @@
 
 A turn that was left alone tells either that its request is right as it was said (it went well, and nothing was said
 again), or that another was meant (the user said it again until that went well). What is uncertain teaches nothing. What
-the gate or the tables of the bundle answer never comes to the retriever, and is left out. What was a user's own is what
-they had said before that turn, and not since.
+the gate or the tables of the bundle answer never comes to the retriever, and is left out.
+
+The fate of a request is judged by all that the log holds; what was known when it was said, by what came before it alone
+(`rewrite.past`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from dialogue.canonical import Canonicaliser
+from dialogue.context_batch import with_previous
 from dialogue.outcomes import OutcomeModel
+from dialogue.session_batch import session_batch
 from dialogue.table import dialogue_batch
-from dialogue.turn import Session
+from dialogue.turn import Asr, Nlu, Outcome, Session, Signals, Turn
 from rephrase_detection import RephraseDetector
 from rewrite.dense_rung import Request
 from rewrite.dense_serving import interpretation_of
+from rewrite.past import Past
 from rewrite.reranking import NAN
 from rewrite.retriever_training import Attempt
 from rewrite.serving import FAILING, GOOD, ON, PUBLIC, ServingArrays
 
 #: P(success) from which a request counts as right, and below which as failed; P(link) from which it was said again.
 RIGHT, FAILED, SAID_AGAIN = 0.7, 0.4, 0.5
-#: Tries at one goal that are followed, and turns before a request that it may come back to.
-MOST_TRIES, BEFORE = 8, 5
-#: A user's own working requests that are looked back on.
-MOST_OWN = 200
-
-
-@dataclass(frozen=True, slots=True)
-class _Own:
-    """A text that worked for a user before (`rewrite.dense_rung.LiveText`); frozen, as attempts keep what was then."""
-
-    said: str
-    surface: str
-    successes: float
-    turns: int
-    judged: int
-    last_seen: float
+#: Tries at one goal that are followed.
+MOST_TRIES = 8
+_IN_TIME = [("user_id", "ascending"), ("timestamp", "ascending"), ("turn_id", "ascending")]
 
 
 class AttemptReader:
@@ -54,34 +46,42 @@ class AttemptReader:
 
     def read(self, sessions: Sequence[Session]) -> Iterator[Attempt]:
         """The attempts of some sessions, user by user and in time."""
-        ordered = sorted(sessions, key=_place_in_time)
-        batch = dialogue_batch(ordered, self.canonical)
-        success = OutcomeModel().judge(batch)
-        again = _following(self.detector, batch, success)
-        rows = _Rows(batch, success, again)
-        own: dict[str, _Own] = {}
-        user = None
-        for place in rows.in_time():  # sessions of one user may overlap
-            if rows.user[place] != user:
-                own, user = {}, rows.user[place]
-            if (attempt := self._attempt(rows, place, own)) is not None:
-                yield attempt
-            _remember(own, rows, place)
+        batch = dialogue_batch(sorted(sessions, key=_place_in_time), self.canonical)
+        order = np.asarray(pc.sort_indices(batch, sort_keys=_IN_TIME))  # sessions of one user may overlap
+        told = with_previous(batch.take(pa.array(order)))
+        yield from self._read(told.take(pa.array(np.argsort(order))))
 
-    def _attempt(self, rows: _Rows, place: int, own: Mapping[str, _Own]) -> Attempt | None:
+    def read_turns(self, turns: pa.RecordBatch, gap_s: float) -> Iterator[Attempt]:
+        """The same of whole users' turns (TURN_SCHEMA, in order of user_id, timestamp, turn_id), whose sessions end at
+        silences of `gap_s` seconds.
+        """
+        yield from self._read(session_batch(with_previous(turns), gap_s))
+
+    def _read(self, batch: pa.RecordBatch) -> Iterator[Attempt]:
+        success = OutcomeModel().judge(batch)
+        rows = _Rows(batch, success, _following(self.detector, batch, success))
+        past, user = Past(), None
+        for place in rows.in_time():
+            if rows.user[place] != user:
+                past, user = Past(), rows.user[place]
+            if (attempt := self._attempt(rows, place, past)) is not None:
+                yield attempt
+            past.add(rows.turn(place), rows.said[place], rows.rewrite[place])
+
+    def _attempt(self, rows: _Rows, place: int, past: Past) -> Attempt | None:
         said, fate = rows.said[place], rows.fate(place)
-        if fate is None or not said or rows.rewritten[place] or self._answered(said, own):
+        if fate is None or not said or rows.rewrite[place] is not None or self._answered(said, past):
             return None
         last = place if fate == "right" else rows.end(place)
         if fate == "failed" and (rows.said[last] == said or rows.success[last] < RIGHT):
             return None
         frame = rows.interpretation[last]
         meant = None if fate == "right" else rows.said[last]
-        return Attempt(self._request(rows, place, own), fate == "right", meant, frame, rows.user[place])
+        return Attempt(self._request(rows, place, past), fate == "right", meant, frame, rows.user[place])
 
-    def _answered(self, said: str, own: Mapping[str, _Own]) -> bool:
+    def _answered(self, said: str, past: Past) -> bool:
         """Whether the engine has an answer before the retriever is asked."""
-        if said in own:
+        if past.worked(said):
             return True
         row = self.arrays.texts.get(said)
         if row < 0:
@@ -90,8 +90,7 @@ class AttemptReader:
         rewritten = entry >= 0 and self.arrays.standing[entry] & ON
         return bool(status & GOOD or (status & PUBLIC and not status & FAILING) or rewritten)
 
-    def _request(self, rows: _Rows, place: int, own: Mapping[str, _Own]) -> Request:
-        latest = sorted(own.values(), key=lambda each: (-each.last_seen, each.said))[:MOST_OWN]
+    def _request(self, rows: _Rows, place: int, past: Past) -> Request:
         key = rows.interpretation[place]
         return Request(
             rows.said[place],
@@ -102,8 +101,8 @@ class AttemptReader:
             asr_confidence=rows.asr_confidence[place],
             nbest=tuple((rows.alternatives[place] or "").split("\n")) if rows.alternatives[place] else (),
             tokens=frozenset((rows.context[place] or "").split("\n")) - {""},
-            recent=rows.before(place),
-            live=latest,
+            recent=past.recent(rows.time[place]),
+            live=past.requests(),
             device=rows.device[place] or "",
         )
 
@@ -117,19 +116,32 @@ class _Rows:
     """The columns of a dialogue batch, as lists."""
 
     def __init__(self, batch: pa.RecordBatch, success: np.ndarray[Any, Any], again: np.ndarray[Any, Any]) -> None:
-        self.user, self.session, self.said, self.surface = (
-            batch[name].to_pylist() for name in ("user_id", "session", "said", "surface")
-        )
+        columns = {name: batch[name].to_pylist() for name in batch.schema.names}
+        self.user, self.said, self.rewrite = (columns[name] for name in ("user_id", "said", "rewrite"))
         names = ("timestamp", "interpretation", "alternatives", "context", "device_type")
         self.time, self.interpretation, self.alternatives, self.context, self.device = (
-            batch[name].to_pylist() for name in names
+            columns[name] for name in names
         )
         self.nlu_confidence, self.asr_confidence = (
-            [NAN if value is None else value for value in batch[name].to_pylist()]
+            [NAN if value is None else value for value in columns[name]]
             for name in ("nlu_confidence", "asr_confidence")
         )
-        self.rewritten = [value is not None for value in batch["rewrite"].to_pylist()]
         self.success, self.again = success.tolist(), again.tolist()
+        self._columns = columns
+
+    def turn(self, place: int) -> Turn:
+        """What of a turn tells how it went, and when."""
+        told = {name: column[place] for name, column in self._columns.items()}
+        signals = {name: told[name] for name in ("barge_in", "cancelled", "engaged_s", "rating", "clicked")}
+        return Turn(
+            told["turn_id"], told["user_id"], told["timestamp"], told["surface"],
+            session_id=told["session_id"],
+            asr=Asr(told["asr_confidence"]),
+            nlu=Nlu(confidence=told["nlu_confidence"]),
+            response=told["response"],
+            signals=None if all(value is None for value in signals.values()) else Signals(**signals),
+            outcome=None if told["outcome"] is None else Outcome(told["outcome"]),
+        )  # fmt: skip
 
     def in_time(self) -> list[int]:
         """All places, user by user and in time."""
@@ -149,12 +161,6 @@ class _Rows:
             place = self.again[place]
         return place
 
-    def before(self, place: int) -> tuple[tuple[str, float], ...]:
-        """What was said before in the session, with P(success)."""
-        first = max(place - BEFORE, 0)
-        same = [at for at in range(first, place) if self.session[at] == self.session[place]]
-        return tuple((self.said[at], self.success[at]) for at in same)
-
 
 def _following(
     detector: RephraseDetector, batch: pa.RecordBatch, success: np.ndarray[Any, Any]
@@ -165,15 +171,3 @@ def _following(
     sure = np.asarray(links.probability) >= SAID_AGAIN
     following[np.asarray(links.source)[sure]] = np.asarray(links.target)[sure]
     return following
-
-
-def _remember(own: dict[str, _Own], rows: _Rows, place: int) -> None:
-    """A text that worked is the user's own from then on."""
-    said, success = rows.said[place], rows.success[place]
-    if not said or rows.rewritten[place] or rows.again[place] >= 0 or success < RIGHT:
-        return
-    known = own.get(said) or _Own(said, rows.surface[place], 0.0, 0, 0, 0.0)
-    own[said] = replace(
-        known, successes=known.successes + success, turns=known.turns + 1, judged=known.judged + 1,
-        last_seen=rows.time[place],
-    )  # fmt: skip

@@ -19,14 +19,21 @@ from sqlite3 import Connection
 from typing import Any, NamedTuple
 
 from dialogue.canonical import Canonicaliser
+from dialogue.feedback import LIMIT_S
 from dialogue.turn import Turn
-from rewrite.live_outcomes import LIMIT_S, Said, alone, probability, reaction
+from rewrite.live_outcomes import Said, alone, probability, reaction
 from rewrite.live_store import LiveStore
-from rewrite.live_turns import LiveRequest, RecentTurn, context_tokens, parsed_turn, requests_of, stored_turn
+from rewrite.live_turns import (
+    MOST_TURNS,
+    RECENT_S,
+    LiveRequest,
+    RecentTurn,
+    parsed_turn,
+    requests_of,
+    stored_turn,
+)
 from rewrite.publish import real
 
-#: Of each user, so many of the latest turns are looked at.
-MOST_TURNS = 200
 #: Users whose turns a thread remembers.
 REMEMBERED = 1_000
 #: Writers of more than a moment (learning, forgetting) wait so long for the others, in seconds.
@@ -131,7 +138,7 @@ class LiveHistory:
         """This user's own distinct texts since the last learn, the latest first."""
         return self._known(user_id).requests
 
-    def recent(self, user_id: str, within_s: float = 3_600.0, at: float | None = None) -> tuple[RecentTurn, ...]:
+    def recent(self, user_id: str, within_s: float = RECENT_S, at: float | None = None) -> tuple[RecentTurn, ...]:
         """This user's turns of the last `within_s` seconds up to `at` (seconds since the epoch), in order.
 
         Without `at`: up to now, clocks that run ahead included.
@@ -139,7 +146,7 @@ class LiveHistory:
         return _within(self._known(user_id), within_s, at)
 
     def latest(
-        self, user_id: str, within_s: float = 3_600.0
+        self, user_id: str, within_s: float = RECENT_S
     ) -> tuple[tuple[LiveRequest, ...], tuple[RecentTurn, ...]]:
         """`requests` and `recent` up to now, of one moment, for the price of one."""
         known = self._known(user_id)
@@ -243,8 +250,7 @@ class LiveHistory:
         told = alone(turn, said)
         return (
             turn.session_id or "", said, turn.said, None if rewrite == said else rewrite,
-            _intent(turn), "\n".join(context_tokens(turn.context)),
-            told.log_odds, told.observed, told.confirming, probability(told.log_odds), told.observed,
+            _intent(turn), told.log_odds, told.observed, told.confirming, probability(told.log_odds), told.observed,
         )  # fmt: skip
 
     def _prune(self, tables: Connection, now: float) -> None:
@@ -256,9 +262,9 @@ class LiveHistory:
 
 
 _OF_USER, _THIS = "user_id = ?", "user_id = ? AND turn_id = ?"
-_INSERT = f"INSERT INTO turns VALUES ({', '.join('?' * 16)})"
+_INSERT = f"INSERT INTO turns VALUES ({', '.join('?' * 15)})"
 _SELECT = """
-    SELECT turn_id, timestamp, said, surface, rewrite, intent, context, success, judged, kept FROM turns
+    SELECT turn_id, timestamp, said, surface, rewrite, intent, success, judged, kept FROM turns
     WHERE user_id = ? AND kept >= ? ORDER BY timestamp DESC, turn_id DESC LIMIT ?"""
 _WINDOW = """
     SELECT timestamp, turn_id, session, said, log_odds, observed, confirming FROM turns

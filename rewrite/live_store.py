@@ -25,7 +25,7 @@ from weakref import WeakSet
 from rewrite.errors import BundleError, LiveHistoryError
 from rewrite.publish import locked
 
-VERSION = 1
+VERSION = 2
 #: Readers wait no longer for a lock, in seconds: they are on the way of a request, and in WAL mode hardly ever wait.
 READ_WAIT_S = 0.002
 _SCHEMA = f"""
@@ -34,8 +34,8 @@ _SCHEMA = f"""
     CREATE TABLE turns (
         user_id TEXT NOT NULL, timestamp REAL NOT NULL, turn_id TEXT NOT NULL, place INTEGER NOT NULL,
         kept REAL NOT NULL, session TEXT NOT NULL, said TEXT NOT NULL, surface TEXT NOT NULL, rewrite TEXT,
-        intent TEXT, context TEXT NOT NULL, log_odds REAL NOT NULL, observed INTEGER NOT NULL,
-        confirming INTEGER NOT NULL, success REAL NOT NULL, judged INTEGER NOT NULL,
+        intent TEXT, log_odds REAL NOT NULL, observed INTEGER NOT NULL, confirming INTEGER NOT NULL,
+        success REAL NOT NULL, judged INTEGER NOT NULL,
         PRIMARY KEY (user_id, timestamp, turn_id)) WITHOUT ROWID;
     CREATE UNIQUE INDEX turn_of_user ON turns (user_id, turn_id);
     CREATE TABLE records (place INTEGER PRIMARY KEY, user_id TEXT NOT NULL, kept REAL NOT NULL, record TEXT NOT NULL);
@@ -206,9 +206,26 @@ def _made(connection: sqlite3.Connection, path: Path) -> bool:
             " reprise-rewrite"
         )
     tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if tables and not (version == VERSION and tables >= {"clock", "users", "turns", "records"}):
+    ours = version > 0 and tables >= {"clock", "users", "turns", "records"}
+    if ours and version < VERSION:
+        _upgrade(connection)
+    if tables and not ours:
         raise LiveHistoryError(f"{path} is another program's database: move it away")
     return bool(tables)
+
+
+def _upgrade(connection: sqlite3.Connection) -> None:
+    """Brings a history of version 1 to this one, unless another process just did."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        if connection.execute("PRAGMA user_version").fetchone()[0] == 1:
+            connection.execute("ALTER TABLE turns DROP COLUMN context")  # which nobody read
+            connection.execute(f"PRAGMA user_version = {VERSION}")
+        connection.execute("COMMIT")
+    except BaseException:
+        with suppress(sqlite3.Error):
+            connection.execute("ROLLBACK")
+        raise
 
 
 def _file(path: Path) -> tuple[int, int]:

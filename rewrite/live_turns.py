@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from functools import lru_cache
 from typing import Any, NamedTuple
 
-from dialogue.turn import Context, Turn
+from dialogue.turn import Turn
 from rewrite.errors import BadTurn
 
 #: Longer texts are no requests, here as in the mining job.
 LONGEST_REQUEST = 300
+#: Of each user, so many of the latest turns are looked at; those of so many seconds are recent.
+MOST_TURNS, RECENT_S = 200, 3_600.0
 
 
 class RecentTurn(NamedTuple):
@@ -24,7 +25,6 @@ class RecentTurn(NamedTuple):
     surface: str  # the same as it was written
     rewrite: str | None  # canonical text that was served instead; None: left alone
     intent: str | None
-    context: tuple[str, ...]  # `context_tokens`
     success: float  # P(success) as far as known
     judged: bool  # whether anything was seen of how it went; otherwise `success` is what one expects of any turn
 
@@ -39,7 +39,6 @@ class LiveRequest(NamedTuple):
     judged: int  # of them, those of which anything was seen of how they went
     served: int  # turns in which something else was served in place of it
     last_seen: float  # seconds since the epoch
-    context: tuple[str, ...]  # of the latest
 
     @property
     def failures(self) -> float:
@@ -48,14 +47,8 @@ class LiveRequest(NamedTuple):
 
 
 def stored_turn(row: tuple[Any, ...]) -> RecentTurn:
-    """A row of the columns of `RecentTurn`, the context as lines."""
-    turn_id, timestamp, said, surface, rewrite, intent, context, success, judged = row
-    return RecentTurn(turn_id, timestamp, said, surface, rewrite, intent, _lines(context), success, judged == 1)
-
-
-@lru_cache(1_000)
-def _lines(text: str) -> tuple[str, ...]:
-    return tuple(text.split("\n")) if text else ()
+    """A row of the columns of `RecentTurn`."""
+    return RecentTurn._make((*row[:-1], row[-1] == 1))
 
 
 def requests_of(turns: Sequence[RecentTurn]) -> tuple[LiveRequest, ...]:
@@ -73,7 +66,7 @@ def _request(turns: Sequence[RecentTurn]) -> LiveRequest:
     last = turns[0]
     return LiveRequest(
         last.said, last.surface, len(alone), sum(turn.success for turn in alone), sum(turn.judged for turn in alone),
-        len(turns) - len(alone), last.timestamp, last.context,
+        len(turns) - len(alone), last.timestamp,
     )  # fmt: skip
 
 
@@ -106,18 +99,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: _plain(part) for name, part in value.items()}
     return [_plain(part) for part in value] if isinstance(value, list | tuple) else value
-
-
-def context_tokens(context: Context | None) -> tuple[str, ...]:
-    """The context in words, in order: `device_state.oven=on`, `device_type=speaker`, `has_screen=no`."""
-    return () if context is None else tuple(sorted(_tokens(_plain(context), "")))
-
-
-def _tokens(part: Mapping[str, Any], before: str) -> Iterator[str]:
-    for name, value in part.items():
-        if isinstance(value, Mapping):
-            yield from _tokens(value, f"{before}{name}.")
-        elif isinstance(value, bool):
-            yield f"{before}{name}={'yes' if value else 'no'}"
-        elif isinstance(value, str | int | float):
-            yield " ".join(f"{before}{name}={value}".split())

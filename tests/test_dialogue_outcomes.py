@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dialogue.canonical import Canonicaliser
-from dialogue.outcomes import EvidenceWeights, OutcomeModel, Phrases, following, session_numbers
+from dialogue.feedback import EvidenceWeights, Phrases
+from dialogue.outcomes import OutcomeModel, following, session_numbers
 from dialogue.table import dialogue_batch
 from dialogue.turn import Asr, Nlu, Outcome, Served, Session, Signals, Turn
 

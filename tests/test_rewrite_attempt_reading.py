@@ -6,11 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from dialogue.canonical import Canonicaliser
 from dialogue.turn import Asr, Context, Hypothesis, Nlu, Outcome, Served, Session, Signals, Turn
 from rephrase_detection import LexicalDetector
-from rewrite.attempt_reading import BEFORE, AttemptReader
+from rewrite.attempt_reading import AttemptReader
+from rewrite.live_history import LiveHistory
+from rewrite.live_outcomes import probability
+from rewrite.past import Past
 from rewrite.reranking import Interpretation
 from rewrite.retriever_training import Attempt
 from rewrite.serving import FAILING, GOOD, PUBLIC, ServingArrays, TableEntry
@@ -151,13 +156,69 @@ def test_the_order_in_which_sessions_come_changes_nothing(reader: AttemptReader)
     assert told(read(reader, *sessions)) == told(read(reader, *sessions[::-1]))
 
 
-def test_what_was_said_just_before_is_recent(reader: AttemptReader):
+def test_what_was_said_in_the_last_hour_is_recent(reader: AttemptReader):
     texts = [f"ask number {word}" for word in "one two three four five six seven".split()]
-    found = read(reader, session(*(turn("u", 10.0 * n, text, True) for n, text in enumerate(texts))))
+    found = read(reader, session(*(turn("u", 900.0 * n, text, True) for n, text in enumerate(texts))))
     by_text = {each.request.said: each.request.recent for each in found}
-    assert [said for said, _ in by_text[texts[-1]]] == texts[-1 - BEFORE : -1]
+    assert [said for said, _ in by_text[texts[-1]]] == texts[2:-1]
     assert by_text[texts[0]] == ()
     assert all(0 <= success <= 1 for _, success in by_text[texts[-1]])
+
+
+def test_the_request_before_is_judged_without_the_one_that_follows(reader: AttemptReader):
+    unknown, first = turn("u", 0, "light the fire plays", None), turn("u", 0, "light the fire plays", False)
+    second = turn("u", 10, "light the fire place", True)
+    alone, after_failure = read(reader, session(unknown, second)), read(reader, session(first, second))
+    ((before,),) = (each.request.recent for each in alone if each.request.said == "light the fire place")
+    assert before == ("light the fire plays", pytest.approx(probability(2.25)))  # as if nothing had been said again
+    ((before,),) = (each.request.recent for each in after_failure if each.request.said == "light the fire place")
+    assert before == ("light the fire plays", pytest.approx(probability(2.25 - 5.0 - 4.5)))
+    third = turn("u", 20, "feed the cat", True)
+    found = read(reader, session(unknown, second, third))
+    ((again, _),) = (each.request.recent for each in found if each.request.said == "feed the cat")
+    assert again[1] == pytest.approx(probability(2.25 - 1.5), abs=1e-3)  # by then it was said again
+
+
+def test_what_went_before_is_part_of_the_context(reader: AttemptReader):
+    found = read(
+        reader,
+        session(turn("u", 0, "feed the cat", True, nlu=Nlu("pets", "feed")), turn("u", 9, "light the fire", True)),
+    )
+    assert [each.request.tokens for each in found] == [frozenset(), {"after:pets.feed"}]
+
+
+def test_a_rewritten_request_before_counts_as_what_was_served(reader: AttemptReader):
+    served = Served("light the fire plays", "light the fire place")
+    rewritten = turn("u", 0, "light the fire place", True, served=served)
+    (found,) = read(reader, session(rewritten, turn("u", 10, "feed the cat", True)))
+    assert found.request.recent == (("light the fire place", pytest.approx(1.0, abs=0.01)),)
+    assert [(each.turns, each.served) for each in found.request.live] == [(0, 1)]
+
+
+TEXTS_SAID = ["feed the cat", "feed the cad", "light the fire", "stop", "no", "stop the alarm"]
+STEPS = st.tuples(
+    st.sampled_from([5.0, 60.0, 121.0, 4_000.0]), st.sampled_from(TEXTS_SAID), st.sampled_from([True, False, None]),
+    st.booleans(), st.sampled_from([None, "a", "b"]),
+)  # fmt: skip
+
+
+@settings(max_examples=40)
+@given(st.lists(STEPS, min_size=1, max_size=8))
+def test_a_past_is_what_a_live_history_tells_at_that_moment(tmp_path_factory: pytest.TempPathFactory, steps: list[Any]):
+    history = LiveHistory.open(tmp_path_factory.mktemp("live") / "live.sqlite", canonical=Canonicaliser())
+    past, at = Past(), 1e9
+    for gap, text, works, rewritten, name in steps:
+        at += gap
+        recent = tuple((each.rewrite or each.said, each.success) for each in history.recent("u", at=at))
+        assert past.recent(at) == recent
+        assert past.requests() == history.requests("u")
+        served = Served(text, "play jazz") if rewritten else None
+        told = turn("u", at, "play jazz" if rewritten else text, works, served=served, session_id=name)
+        history.observe(told)
+        past.add(told, text, "play jazz" if rewritten else None)
+    assert past.requests() == history.requests("u")
+    for request in past.requests():
+        assert past.worked(request.said) == (request.judged > 0 and request.successes > request.turns / 2)
 
 
 def test_another_session_is_not_recent(reader: AttemptReader):
