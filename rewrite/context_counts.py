@@ -15,7 +15,7 @@ A side without a token is everything else that the same users, and all others, s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -124,33 +124,47 @@ def context_pairs(gate: GateConfig) -> str:
         GROUP BY said, token HAVING count(DISTINCT user_id) >= {gate.min_users}"""
 
 
+#: Less than this of a turn, in millionths, is no turn: rounding, or what age left.
+_LEAST = round(FORGOTTEN * 1e6)
+
+
 def context_sides() -> str:
-    """A user's turns with and without a token, by grade: what is without is all that is not with."""
-    apart = ", ".join(f"greatest(own.{name} - coalesce(part.{name}, 0), 0) AS {name}" for name in _FIGURES)
+    """A user's turns with and without a token, by grade."""
+    return _sides("context_turns", "own_states", "grade", _FIGURES, ("mass", "square"))
+
+
+def context_step_sides() -> str:
+    """A user's steps from a text with and without a token, by where they lead."""
+    return _sides("context_steps", "own_hops", "next_said", ("turns", "mass", "link"), ("mass",))
+
+
+def _sides(part: str, whole: str, by: str, names: Sequence[str], telling: Sequence[str]) -> str:
+    """What is in the table `part` with a token, and what is in `whole` without it: all of it that is not with.
+
+    Rows are a user's of a text, apart by the column `by`, with the figures in `names`; without the token, those that
+    have something left of what is in `telling`.
+    """
+    apart = ", ".join(f"greatest(own.{name} - coalesce(part.{name}, 0), 0) AS {name}" for name in names)
+    left = " AND ".join(f"own.{name} - coalesce(part.{name}, 0) >= {_LEAST}" for name in telling)
     return f"""
         WITH part AS (
-            SELECT turn.user_id AS user_id, turn.said AS said, turn.token AS token, turn.grade AS grade,
-                   {_totals("turn", *_FIGURES)}
-            FROM context_turns AS turn
-            JOIN context_pairs AS pair ON pair.said = turn.said AND pair.token = turn.token
-            GROUP BY turn.user_id, turn.said, turn.token, turn.grade),
+            SELECT each.user_id AS user_id, each.said AS said, each.token AS token, each.{by} AS {by},
+                   {_totals("each", *names)}
+            FROM {part} AS each
+            JOIN context_pairs AS pair ON pair.said = each.said AND pair.token = each.token
+            GROUP BY each.user_id, each.said, each.token, each.{by}),
         own AS (
-            SELECT turn.user_id AS user_id, turn.said AS said, turn.grade AS grade, {_totals("turn", *_FIGURES)}
-            FROM own_states AS turn WHERE turn.said IN (SELECT said FROM context_pairs)
-            GROUP BY turn.user_id, turn.said, turn.grade)
-        SELECT user_id, said, token, grade, {", ".join(_FIGURES)} FROM part
+            SELECT each.user_id AS user_id, each.said AS said, each.{by} AS {by}, {_totals("each", *names)}
+            FROM {whole} AS each WHERE each.said IN (SELECT said FROM context_pairs)
+            GROUP BY each.user_id, each.said, each.{by})
+        SELECT user_id, said, token, {by}, {", ".join(names)} FROM part
         UNION ALL
-        SELECT own.user_id AS user_id, own.said AS said, concat('{WITHOUT}', pair.token) AS token, own.grade AS grade,
+        SELECT own.user_id AS user_id, own.said AS said, concat('{WITHOUT}', pair.token) AS token, own.{by} AS {by},
                {apart}
         FROM own JOIN context_pairs AS pair ON pair.said = own.said
         LEFT JOIN part ON part.user_id = own.user_id AND part.said = own.said AND part.token = pair.token
-             AND part.grade = own.grade
-        WHERE own.mass - coalesce(part.mass, 0) >= {_LEAST}
-          AND own.square - coalesce(part.square, 0) >= {_LEAST}"""
-
-
-#: Less than this of a turn, in millionths, is no turn: rounding, or what age left.
-_LEAST = round(FORGOTTEN * 1e6)
+             AND part.{by} = own.{by}
+        WHERE {left}"""
 
 
 def context_own() -> str:
@@ -167,31 +181,6 @@ def context_grades(gate: GateConfig) -> str:
               FROM context_sides AS side JOIN context_own AS own
                 ON own.user_id = side.user_id AND own.said = side.said AND own.token = side.token)"""
     return graded(own, "pair", gate)
-
-
-def context_step_sides() -> str:
-    """A user's steps from a text with and without a token."""
-    names = ("turns", "mass", "link")
-    apart = ", ".join(f"greatest(own.{name} - coalesce(part.{name}, 0), 0) AS {name}" for name in names)
-    return f"""
-        WITH part AS (
-            SELECT step.user_id AS user_id, step.said AS said, step.token AS token, step.next_said AS next_said,
-                   {_totals("step", *names)}
-            FROM context_steps AS step
-            JOIN context_pairs AS pair ON pair.said = step.said AND pair.token = step.token
-            GROUP BY step.user_id, step.said, step.token, step.next_said),
-        own AS (
-            SELECT step.user_id AS user_id, step.said AS said, step.next_said AS next_said, {_totals("step", *names)}
-            FROM own_hops AS step WHERE step.said IN (SELECT said FROM context_pairs)
-            GROUP BY step.user_id, step.said, step.next_said)
-        SELECT user_id, said, token, next_said, {", ".join(names)} FROM part
-        UNION ALL
-        SELECT own.user_id AS user_id, own.said AS said, concat('{WITHOUT}', pair.token) AS token,
-               own.next_said AS next_said, {apart}
-        FROM own JOIN context_pairs AS pair ON pair.said = own.said
-        LEFT JOIN part ON part.user_id = own.user_id AND part.said = own.said AND part.token = pair.token
-             AND part.next_said = own.next_said
-        WHERE own.mass - coalesce(part.mass, 0) >= {_LEAST}"""
 
 
 def contexts_on(gate: GateConfig) -> str:

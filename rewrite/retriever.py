@@ -2,7 +2,7 @@
 
     encoder/         the dual encoder (`retrieval.dual_encoder`)
     reranker/        the trees (`rewrite.reranker`); absent where the log had too few examples to train them
-    retriever.json   format, version, thresholds by slice (`rewrite.harm_budget`), and how all was trained
+    retriever.json   format, version, thresholds by slice (`rewrite.thresholds`), and how all was trained
 
 A bundle carries the retriever that it was learned with, whole, in its folder `retriever/`.
 """
@@ -20,9 +20,9 @@ from typing import Any
 
 from retrieval.dual_encoder import DualEncoder
 from rewrite.errors import LearnError, ModelError
-from rewrite.harm_budget import Thresholds
 from rewrite.publish import write_beside
 from rewrite.reranker import Reranker
+from rewrite.thresholds import Thresholds
 
 FORMAT, VERSION = "reprise-retriever", 1
 FILE, ENCODER, RERANKER = "retriever.json", "encoder", "reranker"
@@ -71,6 +71,11 @@ def save(folder: Path, thresholds: Thresholds | None, told: Mapping[str, Any]) -
         "format": FORMAT, "version": VERSION, "digest": files_digest(folder), "thresholds": limits, "told": dict(told)
     }  # fmt: skip
     write_beside(folder / FILE, (json.dumps(raw, indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def told_of(folder: Path) -> dict[str, Any]:
+    """How the retriever in a folder was trained and what was measured, without opening it. Raises ModelError."""
+    return dict(_read(folder / FILE)["told"])
 
 
 def digest_of(folder: Path) -> str:

@@ -20,8 +20,10 @@ from scipy import stats
 from scipy.optimize import linprog
 
 from rewrite.errors import ModelError
-from rewrite.harm_budget import NEVER, Held, Thresholds, choose, pooled
+from rewrite.harm_budget import choose, pooled
 from rewrite.harm_curves import Counted, Fit, Hull, Quadratic, solve, upper_harm
+from rewrite.held_out import Held
+from rewrite.thresholds import NEVER, Thresholds
 
 
 def held(traffic: dict[str, tuple[str, int]], **more: Any) -> Held:
