@@ -88,6 +88,7 @@ class Query(BaseModel):
     user_id: Annotated[Text, Field(min_length=1)] | None = None
     context: Context | None = None
     nbest: list[Hypothesis] = []
+    asr_confidence: Annotated[float, Field(ge=0, le=1)] | None = None
     nlu: Nlu | None = None
 
 
@@ -206,7 +207,11 @@ def _open(bundle: str, settings: Mapping[str, Any] | None) -> ReloadingEngine | 
 
 async def _decided(engine: ReloadingEngine | _Absent, query: Query) -> Decision:
     try:
-        more = {"nbest": [each.model_dump() for each in query.nbest], "nlu": _known(query.nlu)}
+        more = {
+            "nbest": [each.model_dump() for each in query.nbest],
+            "asr_confidence": query.asr_confidence,
+            "nlu": _known(query.nlu),
+        }
         return await engine.rewrite_async(query.text, query.user_id, _known(query.context), **more)
     except Exception as error:
         logger.exception("a query passes unchanged")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from math import isnan
 from typing import Any
 
 from dialogue.context_tokens import context_tokens
@@ -26,16 +27,21 @@ def asked(
     recent: Sequence[RecentTurn],
     live: Sequence[LiveRequest],
     canonical: Canonical,
+    asr_confidence: float | None = None,
 ) -> Request:
-    """The request as the dense rung sees it; what is not in the log format is left out."""
+    """The request as the dense rung sees it; what is not in the log format is left out.
+
+    Without `asr_confidence`, the recogniser's score of its best hypothesis stands for it where that is from 0 to 1.
+    """
     heard = tuple(dict.fromkeys(text for text in map(canonical, _heard(nbest)) if text and text != said))
-    confidence = nlu.get("confidence") if isinstance(nlu, Mapping) else None
+    understood = _share(nlu.get("confidence")) if isinstance(nlu, Mapping) else NAN
+    recognised = _share(asr_confidence)
     device = context.get("device_type") if isinstance(context, Mapping) else None
     return Request(
         said, row, user,
         interpretation=interpretation(nlu, canonical),
-        nlu_confidence=float(confidence) if isinstance(confidence, int | float) else NAN,
-        asr_confidence=_score(nbest),
+        nlu_confidence=understood,
+        asr_confidence=_share(_best_score(nbest)) if isnan(recognised) else recognised,
         nbest=heard,
         tokens=context_tokens(context, previous(recent)),
         recent=tuple((each.rewrite or each.said, each.success) for each in recent),
@@ -60,8 +66,12 @@ def _heard(nbest: Sequence[str | Mapping[str, Any]]) -> list[str]:
     return [text for text in texts if isinstance(text, str)]
 
 
-def _score(nbest: Sequence[str | Mapping[str, Any]]) -> float:
-    """The recogniser's score of its best hypothesis; NaN where it does not say."""
+def _best_score(nbest: Sequence[str | Mapping[str, Any]]) -> object:
+    """The recogniser's score of its best hypothesis; None where it does not say."""
     first = nbest[0] if isinstance(nbest, list | tuple) and nbest else None
-    score = first.get("score") if isinstance(first, Mapping) else None
-    return float(score) if isinstance(score, int | float) else NAN
+    return first.get("score") if isinstance(first, Mapping) else None
+
+
+def _share(value: object) -> float:
+    """A share, from 0 to 1; NaN for anything else."""
+    return float(value) if isinstance(value, int | float) and 0 <= value <= 1 else NAN

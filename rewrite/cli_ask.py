@@ -38,6 +38,10 @@ def query(
     context: Annotated[
         str | None, typer.Option(metavar="JSON", help='The turn\'s context, as in a log: \'{"device_type": "car"}\'.')
     ] = None,
+    asr_confidence: Annotated[
+        float | None,
+        typer.Option(metavar="SHARE", min=0.0, max=1.0, help="How sure the recogniser was of the text."),
+    ] = None,
     explore: Explore = 0.0,
     trial: Trial = 0.0,
     seed: Seed = None,
@@ -48,7 +52,8 @@ def query(
     Example:  [bold]rewrite query bundle "play maj and dragons" --user u7[/bold]
     """
     said = encodable(" ".join(text))
-    decision = _engine(bundle, explore, trial, seed).rewrite(said, user, _context(context))
+    engine = _engine(bundle, explore, trial, seed)
+    decision = engine.rewrite(said, user, _context(context), asr_confidence=asr_confidence)
     if json:
         print_json(decision.as_dict())
     else:
@@ -64,7 +69,7 @@ def batch(
     """Decide every turn of a log, in order.
 
     Each record of IN goes to OUT with one more field, `decision`. A turn that was rewritten before is decided by what
-    its user said. A bad record is kept, with the reason in `error` and no decision.
+    its user said, and by what the recogniser heard. A bad record is kept, with the reason in `error` and no decision.
 
     Killed or interrupted, the same command goes on where it was.
 

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 from dialogue.blocks import DAMAGE, blocks_of, log_files
 from dialogue.errors import LogError
 from dialogue.parse import MAX_RECORD_BYTES, Reason, parse_lines
-from dialogue.turn import Turn
+from dialogue.turn import Asr, Turn
 from rewrite.bundle import MANIFEST, software_version
 from rewrite.decision import Decision
 from rewrite.engine import RewriteEngine
@@ -124,7 +124,13 @@ def _decided(engine: RewriteEngine, lines: list[bytes], file: str, tally: Tally)
 
 
 def _decide(engine: RewriteEngine, turn: Turn) -> Decision:
-    return engine.rewrite(turn.said, turn.user_id, asdict(turn.context) if turn.context else None)
+    """By what is known of a turn before it is acted on; how it was understood may be that of a rewrite."""
+    heard = turn.asr or Asr()
+    return engine.rewrite(
+        turn.said, turn.user_id, asdict(turn.context) if turn.context else None,
+        nbest=[asdict(each) for each in heard.nbest], asr_confidence=heard.confidence,
+        nlu=asdict(turn.nlu) if turn.nlu and turn.served is None else None,
+    )  # fmt: skip
 
 
 def _with(line: bytes, excerpt: str | None, **added: Any) -> bytes:

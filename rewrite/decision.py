@@ -121,3 +121,8 @@ class Decision:
 def rewrite_id(source: str, target: str) -> str:
     """The name of the pair (canonical source, canonical target): 16 hexadecimal digits, the same everywhere."""
     return blake2b(f"{source}\0{target}".encode(), digest_size=8).hexdigest()
+
+
+def passed(text: str, reason: Reason) -> Decision:
+    """The decision to leave a text as it is."""
+    return Decision(Action.PASS, text, text, reason)

@@ -22,7 +22,6 @@ Neither torch nor pyarrow is imported here. Threads may share an engine.
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -36,28 +35,25 @@ from dialogue.context_tokens import context_tokens
 from dialogue.turn import Turn
 from retrieval import Candidate, Layer
 from rewrite.bundle import Bundle
+from rewrite.call import Asked, Call, arguments
 from rewrite.contextual import ALONE, previous
-from rewrite.decision import Action, Alternative, Decision, Reason, Source, rewrite_id
-from rewrite.errors import BundleError, DamagedBundle, LiveHistoryError, ModelError
-from rewrite.guards import layer_guard, sounds_the_same
+from rewrite.decision import Action, Alternative, Decision, Reason, Source, passed, rewrite_id
+from rewrite.errors import BundleError, DamagedBundle, ModelError
+from rewrite.exploring import drawn, propensity
+from rewrite.guards import sounds_the_same
 from rewrite.live_history import LiveHistory, live_path
-from rewrite.live_turns import LiveRequest, RecentTurn
-from rewrite.loops import FAILED_BELOW
 from rewrite.nearest import NearestModel
 from rewrite.protected import DEFAULT, ProtectedIntents
 from rewrite.publish import steadily
-from rewrite.serving import FAILING, GOOD, ON, PUBLIC, SURE, ServingArrays
+from rewrite.serving import FAILING, GOOD, ON, PUBLIC, ServingArrays
+from rewrite.sparse_rung import nearby, nearest, own_request
 from rewrite.timings import Stage, Timings
 
 if TYPE_CHECKING:
     from rewrite.dense_rung import DenseRung, Found, Judged, Request
 
-_LOG = logging.getLogger(__name__)
-
 #: Longer requests are not looked up: the mining job stores none.
 LONGEST_REQUEST = 1_000
-#: Candidates that each layer proposes.
-CANDIDATES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,26 +76,6 @@ class EngineConfig:
             raise ValueError(f"{self} came; deadline_s above 0 and personal_hops of 1 or more are wanted")
         if not (0 <= self.explore <= 0.5 and 0 <= self.trial <= 1):
             raise ValueError(f"{self} came; explore is a share from 0 to 0.5, trial one from 0 to 1")
-
-
-@dataclass(slots=True)
-class _Call:
-    """One request on its way."""
-
-    text: str
-    user: str | None
-    context: Mapping[str, Any] | None
-    nbest: Sequence[str | Mapping[str, Any]]
-    nlu: Mapping[str, Any] | None
-    timings: Timings
-    deadline_s: float
-    said: str = ""
-    row: int = -1
-    late_at: float = math.inf  # by the clock of perf_counter
-    lately: tuple[Sequence[LiveRequest], Sequence[RecentTurn]] | None = None  # what this user just did, once read
-
-    def late(self) -> bool:
-        return perf_counter() > self.late_at
 
 
 class RewriteEngine:
@@ -153,19 +129,21 @@ class RewriteEngine:
         *,
         nbest: Sequence[str | Mapping[str, Any]] = (),
         nlu: Mapping[str, Any] | None = None,
+        asr_confidence: float | None = None,
         deadline_s: float | None = None,
         timings: Timings | None = None,
     ) -> Decision:
         """What to send to NLU for `text`, and why.
 
         `context` is that of the log format. `nbest` is what the recogniser heard, best first, as texts or as the log
-        format has it, and `nlu` what NLU makes of the request as it was said, where that is known: both make the answer
-        surer. `deadline_s` is that of this call alone; `timings` is filled with what each stage took.
+        format has it, `asr_confidence` how sure it was, from 0 to 1 (`asr.confidence` there; without, the score of the
+        best of `nbest` stands for it), and `nlu` what NLU makes of the request as it was said. Each makes the answer
+        surer where it is known. `deadline_s` is that of this call alone; `timings` is filled with what each stage took.
         """
         timings = timings or Timings()
         try:
             wait = self.config.deadline_s if deadline_s is None else deadline_s
-            return self._decide(_Call(text, user_id, context, nbest, nlu, timings, wait))
+            return self._decide(Call(text, user_id, context, nbest, nlu, asr_confidence, timings, wait, self.live))
         except Exception as error:
             said = text if isinstance(text, str) else _as_text(text)
             fault = f"{type(error).__name__}: {error}"
@@ -185,31 +163,34 @@ class RewriteEngine:
     def rewrite_batch(
         self, texts: Iterable[str], user_ids: Iterable[str | None] | None = None, **more: Any
     ) -> list[Decision]:
-        """`rewrite` of each text, in order; one user id for each text where they are given."""
+        """`rewrite` of each text, in order; one user id for each text where they are given.
+
+        `more` is the same for all of them: what each has of its own goes through `pipe`.
+        """
         texts = list(texts)
         users = [None] * len(texts) if user_ids is None else list(user_ids)
         if len(users) != len(texts):
             raise ValueError(f"{len(texts)} texts and {len(users)} user ids came: one id (or None) a text is wanted")
         return [self.rewrite(text, user, **more) for text, user in zip(texts, users, strict=True)]
 
-    def pipe(self, requests: Iterable[tuple[str, str | None]]) -> Iterator[Decision]:
-        """`rewrite` of a stream of (text, user id)."""
-        for text, user in requests:
-            yield self.rewrite(text, user)
+    def pipe(self, requests: Iterable[Asked]) -> Iterator[Decision]:
+        """`rewrite` of a stream of (text, user id), or of mappings of its arguments: `{"text": ..., "nbest": ...}`."""
+        for each in requests:
+            yield self.rewrite(**arguments(each))
 
-    def _decide(self, call: _Call) -> Decision:
+    def _decide(self, call: Call) -> Decision:
         text = call.text
         if len(text) > LONGEST_REQUEST:
-            return _passed(text, Reason.TOO_LONG)
+            return passed(text, Reason.TOO_LONG)
         call.said = said = self.canonical(text)
         call.timings.mark(Stage.CANONICALISE)
         if not said:
-            return _passed(text, Reason.EMPTY)
+            return passed(text, Reason.EMPTY)
         if said in self._pinned:
             target = self._pinned[said]
             return _rewritten(text, target, Reason.PINNED, Source.PINNED, rewrite_id(said, target))
         if said in self._blocked:
-            return _passed(text, Reason.BLOCKED)
+            return passed(text, Reason.BLOCKED)
         call.row = self._arrays.texts.get(said)
         call.late_at = perf_counter() + call.deadline_s
         known = self._known(call) if call.row >= 0 else self._just_worked(call)
@@ -218,34 +199,17 @@ class RewriteEngine:
             return known
         return self._nearest(call) if self._dense is None else self._densely(call, self._dense)
 
-    def _just_worked(self, call: _Call) -> Decision | None:
+    def _just_worked(self, call: Call) -> Decision | None:
         """A pass where this very text worked for this user since the bundle was learned."""
-        for each in self._lately(call)[0]:
-            if each.said == call.said and each.judged and each.successes > each.turns / 2:
-                evidence = {"success": round(each.successes / each.turns, 4), "own": True}
-                return Decision(Action.PASS, call.text, call.text, Reason.KNOWN_GOOD, evidence=evidence)
-        return None
+        if (success := call.just_worked()) is None:
+            return None
+        evidence = {"success": round(success, 4), "own": True}
+        return Decision(Action.PASS, call.text, call.text, Reason.KNOWN_GOOD, evidence=evidence)
 
-    def _lately(self, call: _Call) -> tuple[Sequence[LiveRequest], Sequence[RecentTurn]]:
-        """What this user just did: all texts since the bundle was learned, and the last turns. Read once a call."""
-        if call.lately is None:
-            call.lately = ((), ())
-            if self.live is not None and call.user is not None:
-                try:
-                    call.lately = self.live.latest(call.user)
-                except LiveHistoryError as error:  # the bundle answers without it
-                    _LOG.warning("%s", error)
-        return call.lately
-
-    def _just_failed(self, call: _Call, target: str) -> bool:
-        """Whether this user was given this very rewrite a moment ago, and it failed them."""
-        tries = [each for each in self._lately(call)[1] if each.said == call.said and each.rewrite == target]
-        return bool(tries) and tries[-1].judged and tries[-1].success < FAILED_BELOW
-
-    def _densely(self, call: _Call, dense: DenseRung) -> Decision:
+    def _densely(self, call: Call, dense: DenseRung) -> Decision:
         """What the trained retriever makes of a request that no table has the answer to."""
         if call.late():
-            return _passed(call.text, Reason.DEADLINE)
+            return passed(call.text, Reason.DEADLINE)
         request, sources = self._request(call), self.config.sources
         personal, everyone = Source.PERSONAL in sources, Source.GLOBAL in sources
         found = dense.propose(request, call.timings, personal=personal, everyone=everyone)
@@ -254,18 +218,19 @@ class RewriteEngine:
         call.timings.mark(Stage.DECIDE)
         return decision
 
-    def _request(self, call: _Call) -> Request:
+    def _request(self, call: Call) -> Request:
         from rewrite.asking import asked
 
-        live, recent = self._lately(call)
+        live, recent = call.lately()
         return asked(
-            call.said, call.row, call.user, call.context, call.nbest, call.nlu, recent, live, self.canonical
-        )
+            call.said, call.row, call.user, call.context, call.nbest, call.nlu, recent, live, self.canonical,
+            call.asr_confidence,
+        )  # fmt: skip
 
     def _surface(self, found: Found) -> str:
         return found.surface or self._arrays.surface(found.row)
 
-    def _in_words(self, call: _Call, judged: Judged) -> Decision:
+    def _in_words(self, call: Call, judged: Judged) -> Decision:
         """A judgement of the dense rung as a decision."""
         text, ranked = call.text, judged.ranked
         others = tuple(
@@ -287,7 +252,7 @@ class RewriteEngine:
         )  # fmt: skip
         return decision if judged.action is Action.REWRITE else replace(decision, action=judged.action)
 
-    def _known(self, call: _Call) -> Decision | None:
+    def _known(self, call: Call) -> Decision | None:
         """What is stored for this very text."""
         arrays, text, said, row, user = self._arrays, call.text, call.said, call.row, call.user
         if (told := self._in_context(call)) is not None:
@@ -310,27 +275,27 @@ class RewriteEngine:
             target, times = corrected
             if mine or (entry >= 0 and arrays.standing[entry] & ON):
                 return self._served(text, said, target, Reason.OWN_CORRECTION, Source.PERSONAL, {"times": times})
-        propensity = self._propensity(entry)
-        if not propensity or Source.PRECOMPUTED not in sources:
+        share = propensity(arrays, int(entry), self.config.explore, self.config.trial)
+        if not share or Source.PRECOMPUTED not in sources:
             known = status & PUBLIC and not status & FAILING  # what few others said is as if nobody had
-            return _passed(text, Reason.NOT_FAILING) if known else None
+            return passed(text, Reason.NOT_FAILING) if known else None
         if Source.PERSONAL in sources and (requested := self._own_request(call)):
             return requested
-        if self._just_failed(call, arrays.texts.key(int(arrays.target[entry]))):
-            return _passed(text, Reason.GUARD_LOOP)
+        if call.just_failed(arrays.texts.key(int(arrays.target[entry]))):
+            return passed(text, Reason.GUARD_LOOP)
         evidence = {"users": int(arrays.users[entry]), "alone": round(float(arrays.success[row]), 4)}
         served = self._served(
             text, said, int(arrays.target[entry]), Reason.LEARNED, Source.PRECOMPUTED, evidence,
             float(arrays.score[entry]), float(arrays.margin[entry]),
         )  # fmt: skip
-        return self._drawn(served, propensity)
+        return drawn(served, share, self._draw)
 
-    def _in_context(self, call: _Call) -> Decision | None:
+    def _in_context(self, call: Call) -> Decision | None:
         """What is stored for this very text in this context, unless this user's own correction says otherwise."""
         entries, row, sources = self._arrays.contextual, call.row, self.config.sources
         if Source.PRECOMPUTED not in sources or not entries.knows(row):
             return None
-        found = entries.find(row, context_tokens(call.context, previous(self._lately(call)[1])))
+        found = entries.find(row, context_tokens(call.context, previous(call.lately()[1])))
         if found is None:
             return None
         own = self._own_correction(row, call.user) if Source.PERSONAL in sources else None
@@ -345,35 +310,7 @@ class RewriteEngine:
             call.text, call.said, found.target, Reason.CONTEXTUAL, Source.PRECOMPUTED, evidence, found.score,
             found.margin,
         )  # fmt: skip
-        return self._drawn(served, 1.0 - self.config.explore)
-
-    def _drawn(self, served: Decision, propensity: float) -> Decision:
-        """What is served with this probability, or that it was held back."""
-        if propensity == 1.0:
-            return served
-        if self._draw() >= propensity:
-            return replace(
-                served, action=Action.PASS, text=served.original, reason=Reason.HELD_BACK, score=None, margin=None,
-                propensity=1.0 - propensity,
-            )  # fmt: skip
-        return replace(served, propensity=propensity)
-
-    def _propensity(self, entry: int) -> float:
-        """The probability with which an entry of the table is served; 0 where there is none.
-
-        Surely better rewrites are held back as rarely as the engine explores. Those between the two thresholds of the
-        gate are served with the probability that they are better, which is Thompson sampling; on trial, with a share
-        of it.
-        """
-        if entry < 0:
-            return 0.0
-        explore, standing = self.config.explore, self._arrays.standing[entry]
-        chance = float(self._arrays.chance[entry])
-        if not standing & ON:
-            return self.config.trial * chance
-        if standing & SURE or not explore:
-            return 1.0 - explore
-        return min(max(chance, explore), 1.0 - explore)
+        return drawn(served, 1.0 - self.config.explore, self._draw)
 
     def _own_correction(self, row: int, user: str | None) -> tuple[int, int] | None:
         """(row of the target, times) of this user's own correction of a text."""
@@ -386,63 +323,36 @@ class RewriteEngine:
                 return target, times
         return None
 
-    def _own_request(self, call: _Call) -> Decision | None:
-        """Where most people's correction is known: what this user's own requests say instead, if one stands out.
-
-        The request is known to fail, so words may be added to it here, as they may not where nothing is known.
-        """
+    def _own_request(self, call: Call) -> Decision | None:
+        """Where most people's correction is known: what this user's own requests say instead, if one stands out."""
         if call.user is None or call.late():
             return None
-        model, arrays, text, said, user = self.config.nearest, self._arrays, call.text, call.said, call.user
-        found = arrays.personal_layer.search(user, arrays.encoder.encode_one(said), CANDIDATES, model.own_floor)
-        fit = [each for each in found if self._guard(said, each, may_add=True) is None]
-        if not fit or (len(fit) > 1 and fit[0].similarity - fit[1].similarity < model.own_lead):
+        found = own_request(self._arrays, self.config.nearest, call.said, call.user)
+        if found is None:
             return None
-        evidence = {"similarity": round(fit[0].similarity, 4)}
-        return self._served(text, said, fit[0].row, Reason.OWN_REQUEST, Source.PERSONAL, evidence)
+        evidence = {"similarity": round(found.similarity, 4)}
+        return self._served(call.text, call.said, found.row, Reason.OWN_REQUEST, Source.PERSONAL, evidence)
 
-    def _nearest(self, call: _Call) -> Decision:
+    def _nearest(self, call: Call) -> Decision:
         """What is stored for texts like this one: this user's own first, then everyone's."""
-        text, said = call.text, call.said
+        text, said, arrays = call.text, call.said, self._arrays
+        model, sources = self.config.nearest, self.config.sources
         if call.late():
-            return _passed(text, Reason.DEADLINE)
-        model, arrays = self.config.nearest, self._arrays
-        found = self._nearby(said, call.row, call.user)
+            return passed(text, Reason.DEADLINE)
+        user = call.user if Source.PERSONAL in sources else None
+        found = nearby(arrays, said, call.row, model.floor, user=user, everyone=Source.GLOBAL in sources)
         if not found:
-            return _passed(text, Reason.NO_CANDIDATE)
-        best = found[0]
-        source = Source.PERSONAL if best.layer is Layer.PERSONAL else Source.GLOBAL
-        others = tuple(self._alternative(each) for each in found)
-        lead = best.similarity - found[1].similarity if len(found) > 1 else 1.0
-        score = model.probability(said, arrays.texts.key(best.row), best.similarity, lead)
-        refused = self._guard(said, best, may_add=False)
-        if refused is None and lead < model.least_lead:
-            refused = Reason.AMBIGUOUS
-        if refused is None and score < model.threshold:
-            refused = Reason.UNSURE
-        if refused is not None:
-            return Decision(Action.PASS, text, text, refused, alternatives=others)
-        evidence = {"similarity": round(best.similarity, 4), "lead": round(lead, 4)}
-        served = self._served(text, said, best.row, Reason.NEAR_GOOD, source, evidence, score, None, others[1:])
+            return passed(text, Reason.NO_CANDIDATE)
+        near = nearest(arrays, model, said, found)
+        best, others = near.candidate, tuple(self._alternative(each) for each in found)
+        if near.refused is not None:
+            return Decision(Action.PASS, text, text, near.refused, alternatives=others)
+        evidence = {"similarity": round(best.similarity, 4), "lead": round(near.lead, 4)}
+        source = _source(best.layer is Layer.PERSONAL)
+        served = self._served(text, said, best.row, Reason.NEAR_GOOD, source, evidence, near.score, None, others[1:])
         if sounds_the_same(said, arrays.texts.key(best.row)):
             return served
         return replace(served, action=Action.SUGGEST)  # an unknown word may be a name: only the user can say
-
-    def _nearby(self, said: str, row: int, user: str | None) -> list[Candidate]:
-        """The candidates of both layers, the nearest first; what both propose is the user's own."""
-        arrays, floor, found = self._arrays, self.config.nearest.floor, []
-        query = arrays.encoder.encode_one(said)
-        if Source.GLOBAL in self.config.sources:
-            found += arrays.global_layer.search(query, CANDIDATES, floor)
-        if user is not None and Source.PERSONAL in self.config.sources:
-            found += arrays.personal_layer.search(user, query, CANDIDATES, floor)
-        merged = {each.row: each for each in found if each.row != row}
-        return sorted(merged.values(), key=lambda each: (-each.similarity, each.row))[:CANDIDATES]
-
-    def _guard(self, said: str, candidate: Candidate, *, may_add: bool) -> Reason | None:
-        known = self._arrays.words.get
-        target = self._arrays.texts.key(candidate.row)
-        return layer_guard(said, target, lambda word: known(word) >= 0, may_add=may_add)
 
     def _served(
         self,
@@ -460,7 +370,7 @@ class RewriteEngine:
         arrays = self._arrays
         canonical = arrays.texts.key(target)
         if canonical == said:
-            return _passed(text, Reason.NO_CANDIDATE)
+            return passed(text, Reason.NO_CANDIDATE)
         score = float(arrays.success[target]) if score is None or math.isnan(score) else score
         name = rewrite_id(said, canonical)
         return _rewritten(
@@ -468,7 +378,7 @@ class RewriteEngine:
         )
 
     def _alternative(self, candidate: Candidate) -> Alternative:
-        source = Source.PERSONAL if candidate.layer is Layer.PERSONAL else Source.GLOBAL
+        source = _source(candidate.layer is Layer.PERSONAL)
         return Alternative(self._arrays.surface(candidate.row), source, round(candidate.similarity, 4))
 
 
@@ -496,10 +406,6 @@ def _as_text(odd: object) -> str:
         return str(odd)
     except Exception:  # an object that cannot even say what it is
         return object.__repr__(odd)
-
-
-def _passed(text: str, reason: Reason) -> Decision:
-    return Decision(Action.PASS, text, text, reason)
 
 
 def _rewritten(

@@ -25,6 +25,7 @@ from typing import Any, Self
 
 from dialogue.turn import Turn
 from rewrite.bundle import MANIFEST, Bundle
+from rewrite.call import Asked, arguments
 from rewrite.decision import Action, Decision, Reason
 from rewrite.engine import EngineConfig, RewriteEngine
 from rewrite.errors import BundleError
@@ -127,10 +128,10 @@ class ReloadingEngine:
             self._watch()
         return self._engine.rewrite_batch(texts, user_ids, **more)
 
-    def pipe(self, requests: Iterable[tuple[str, str | None]]) -> Iterator[Decision]:
-        """`rewrite` of a stream of (text, user id), each by what is the latest bundle then."""
-        for text, user in requests:
-            yield self.rewrite(text, user)
+    def pipe(self, requests: Iterable[Asked]) -> Iterator[Decision]:
+        """`rewrite` of a stream, as `RewriteEngine.pipe` takes it, each by what is the latest bundle then."""
+        for each in requests:
+            yield self.rewrite(**arguments(each))
 
     def observe(self, turn: Turn | Mapping[str, Any]) -> None:
         """`RewriteEngine.observe`: what is kept of it outlives the bundle."""
@@ -156,16 +157,14 @@ class ReloadingEngine:
             return Decision(Action.PASS, text, text, Reason.DEADLINE, evidence={"waiting": self._waiting})
         return await asyncio.wrap_future(answer)
 
-    async def pipe_async(
-        self, requests: Iterable[tuple[str, str | None]] | AsyncIterable[tuple[str, str | None]]
-    ) -> AsyncIterator[Decision]:
-        """`rewrite_async` of a stream of (text, user id), one after the other."""
+    async def pipe_async(self, requests: Iterable[Asked] | AsyncIterable[Asked]) -> AsyncIterator[Decision]:
+        """`rewrite_async` of a stream, as `pipe` takes it, one after the other."""
         if isinstance(requests, AsyncIterable):
-            async for text, user in requests:
-                yield await self.rewrite_async(text, user)
+            async for each in requests:
+                yield await self.rewrite_async(**arguments(each))
         else:
-            for text, user in requests:
-                yield await self.rewrite_async(text, user)
+            for each in requests:
+                yield await self.rewrite_async(**arguments(each))
 
     def _submit(self, *call: Any) -> Future[Decision] | None:
         """A call handed to the pool, or None where too many wait."""

@@ -65,9 +65,13 @@ class Attentive:
     def __init__(self, engine: RewriteEngine) -> None:
         self.engine = engine
         self.asked: list[tuple[str, str | None, Mapping[str, Any] | None, Any]] = []
+        self.sure: list[Any] = []
 
-    def rewrite(self, text: str, user_id: Any = None, context: Any = None, *, nbest: Any = ()) -> Decision:
+    def rewrite(
+        self, text: str, user_id: Any = None, context: Any = None, *, nbest: Any = (), asr_confidence: Any = None
+    ) -> Decision:
         self.asked.append((text, user_id, context, nbest))
+        self.sure.append(asr_confidence)
         return self.engine.rewrite(text, user_id, context)
 
 
@@ -106,6 +110,13 @@ def test_hypotheses_are_given_where_there_are_several(engine: RewriteEngine, nbe
     attentive = Attentive(engine)
     decide(attentive, "a", nbest=nbest)
     assert attentive.asked[0][3] == given
+
+
+@pytest.mark.parametrize(("told", "given"), [(0.4, 0.4), (1, 1), (None, None), ("sure", None), (True, None)])
+def test_how_sure_the_recogniser_was_is_given_where_it_says(engine: RewriteEngine, told: object, given: object):
+    attentive = Attentive(engine)
+    decide(attentive, "a", asr_confidence=told)
+    assert attentive.sure == [given]
 
 
 @pytest.mark.parametrize(("said", "user"), [each[:2] for each in EXAMPLES])
@@ -204,9 +215,10 @@ def test_spacy_makes_the_doc_from_what_should_have_been_said(nlp: Any, engine: R
     attentive = Attentive(engine)
     rewriting = Rewriting(nlp, attentive)
     for said, user, used, action in EXAMPLES:
-        doc = rewriting(said, user, {"device_type": "car"})
+        doc = rewriting(said, user, {"device_type": "car"}, asr_confidence=0.7)
         assert (doc.text, doc._.rewrite, doc._.reprise.action, doc._.reprise.original) == (used, used, action, said)
     assert attentive.asked == [(said, user, {"device_type": "car"}, ()) for said, user, *_ in EXAMPLES]
+    assert attentive.sure == [0.7] * len(EXAMPLES)
     stream = rewriting.pipe(((said, user) for said, user, *_ in EXAMPLES), batch_size=2)
     assert [doc.text for doc in stream] == [used for *_, used, _ in EXAMPLES]
 
@@ -395,9 +407,11 @@ def asked(rasa: ModuleType, engine: Any) -> Any:
 
 def test_rasa_tells_what_it_knows(rasa: ModuleType, engine: RewriteEngine):
     attentive = Attentive(engine)
-    metadata = {"context": {"device_type": "car"}, "asr": {"nbest": [{"text": "play jazz"}, {"text": "play chess"}]}}
+    heard = {"confidence": 0.6, "nbest": [{"text": "play jazz"}, {"text": "play chess"}]}
+    metadata = {"context": {"device_type": "car"}, "asr": heard}
     asked(rasa, attentive).process([Message({"text": "play jazz", "metadata": metadata})])
-    assert attentive.asked == [("play jazz", None, metadata["context"], metadata["asr"]["nbest"])]
+    assert attentive.asked == [("play jazz", None, metadata["context"], heard["nbest"])]
+    assert attentive.sure == [0.6]
 
 
 @pytest.mark.parametrize("data", [{"text": "/restart"}, {"text": None}, {"action_name": "utter_greet"}])

@@ -33,24 +33,31 @@ class Rewriter(Protocol):
         context: Mapping[str, Any] | None = None,
         *,
         nbest: Sequence[Hypothesis] = (),
+        asr_confidence: float | None = None,
     ) -> Decision:
-        """What to send to NLU for `text`; `nbest` holds the recogniser's hypotheses, best first."""
+        """What to send to NLU for `text`; `nbest` is what the recogniser heard, `asr_confidence` how sure it was."""
 
 
 def decide(
-    engine: Rewriter, text: str, user_id: object = None, context: object = None, nbest: Sequence[Hypothesis] = ()
+    engine: Rewriter,
+    text: str,
+    user_id: object = None,
+    context: object = None,
+    nbest: Sequence[Hypothesis] = (),
+    asr_confidence: object = None,
 ) -> Decision:
     """The decision on `text`; where anything breaks it is to pass, with the fault.
 
-    A user or a context that is none is as if it were not given; a whole number is a user's name as well.
+    A user, a context or a confidence that is none is as if it were not given; a whole number is a user's name as well.
     """
     try:
         named = isinstance(user_id, str | int) and not isinstance(user_id, bool) and user_id != ""
         user = str(user_id) if named else None
         known = context if isinstance(context, Mapping) else None
-        if len(nbest) > 1:
-            return engine.rewrite(text, user, known, nbest=nbest)
-        return engine.rewrite(text, user, known)
+        more: dict[str, Any] = {"nbest": nbest} if len(nbest) > 1 else {}
+        if isinstance(asr_confidence, int | float) and not isinstance(asr_confidence, bool):
+            more["asr_confidence"] = asr_confidence
+        return engine.rewrite(text, user, known, **more)
     except Exception as error:
         return faulted(text, error)
 

@@ -97,8 +97,10 @@ class RepriseRewriter(GraphComponent):
         if not isinstance(said, str) or said.startswith(COMMAND):
             return
         metadata = dict(message.get("metadata") or {})
-        nbest = (metadata.get("asr") or {}).get("nbest") or ()
-        decision = decide(self.engine, said, user, metadata.get("context"), nbest)
+        asr = metadata.get("asr") or {}
+        decision = decide(
+            self.engine, said, user, metadata.get("context"), asr.get("nbest") or (), asr.get("confidence")
+        )
         plain = decision.as_dict()
         message.set("metadata", {**metadata, NAME: plain})
         message.set(NAME, plain, add_to_output=True)

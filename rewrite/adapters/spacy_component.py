@@ -7,8 +7,8 @@
 
 The text of a Doc never changes, so the component only tells; `Rewriting` makes the Doc from the rewritten text. Both
 keep the decision, and with it what was said, in `doc.user_data["reprise"]` as plain values that spaCy can store. The
-user and the context are read from `doc.user_data["user_id"]` and `["context"]`, the recogniser's hypotheses from
-`["nbest"]`.
+user and the context are read from `doc.user_data["user_id"]` and `["context"]`, the recogniser's hypotheses and its
+confidence from `["nbest"]` and `["asr_confidence"]`.
 """
 
 from __future__ import annotations
@@ -40,8 +40,10 @@ class RepriseComponent:
         """Puts the decision into `doc.user_data`, unless a front has already."""
         if NAME not in doc.user_data:
             asked = doc.user_data
-            nbest = asked.get("nbest") or ()
-            decision = decide(self.engine, doc.text, asked.get("user_id"), asked.get("context"), nbest)
+            decision = decide(
+                self.engine, doc.text, asked.get("user_id"), asked.get("context"), asked.get("nbest") or (),
+                asked.get("asr_confidence"),
+            )  # fmt: skip
             doc.user_data[NAME] = decision.as_dict()
         return doc
 
@@ -67,9 +69,10 @@ class Rewriting:
         user_id: str | None = None,
         context: Mapping[str, Any] | None = None,
         nbest: Sequence[Hypothesis] = (),
+        asr_confidence: float | None = None,
     ) -> Doc:
         """The Doc of the text to use, through the whole pipeline."""
-        return self.nlp(self.make_doc(text, user_id, context, nbest))
+        return self.nlp(self.make_doc(text, user_id, context, nbest, asr_confidence))
 
     def pipe(self, requests: Iterable[tuple[str, str | None]], **options: Any) -> Iterator[Doc]:
         """The Docs of a stream of (text, user id); the options are those of `nlp.pipe`."""
@@ -81,9 +84,10 @@ class Rewriting:
         user_id: str | None = None,
         context: Mapping[str, Any] | None = None,
         nbest: Sequence[Hypothesis] = (),
+        asr_confidence: float | None = None,
     ) -> Doc:
         """The tokens of the text to use, with the decision."""
-        decision = decide(self.engine, text, user_id, context, nbest)
+        decision = decide(self.engine, text, user_id, context, nbest, asr_confidence)
         doc = self.nlp.make_doc(text_to_use(decision))
         doc.user_data[NAME] = decision.as_dict()
         return doc
