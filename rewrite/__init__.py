@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from rewrite.protected import ProtectedIntents
     from rewrite.reloading import ReloadingEngine
     from rewrite.retriever import Retriever
+    from rewrite.retriever_training import RetrieverRecipe
     from rewrite.timings import StageSummary, Timings
 
 _MODULES = {
@@ -79,6 +80,7 @@ _MODULES = {
     "protected": ["ProtectedIntents"],
     "reloading": ["ReloadingEngine"],
     "retriever": ["Retriever"],
+    "retriever_training": ["RetrieverRecipe"],
     "timings": ["StageSummary", "Timings"],
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
@@ -115,6 +117,7 @@ __all__ = [
     "ReloadingEngine",
     "ResourceConfig",
     "Retriever",
+    "RetrieverRecipe",
     "RewriteEngine",
     "RewriteError",
     "Source",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,13 +20,21 @@ from rewrite.cli_check import (
     with_log_options,
     with_workers,
 )
+from rewrite.cli_train_detector import libraries_at_work, need
+from rewrite.cli_train_retriever import LIBRARIES, warn_of_what_is_lacking
 from rewrite.cli_words import VERDICTS
 from rewrite.console import ConsoleProgress, counted, duration, facts_table, print_json, say, stdout, warn
+from rewrite.errors import ConfigError
 
 if TYPE_CHECKING:
     from rewrite.config import LearnConfig
     from rewrite.detectors import Detection
     from rewrite.facts import Summary
+    from rewrite.retriever import Retriever
+    from rewrite.retriever_training import RetrieverRecipe
+
+#: What --retriever names where none is there yet, and the options that go with it.
+TRAIN, TRAINING = "train", "With --retriever train"
 
 
 def learn(
@@ -38,7 +47,9 @@ def learn(
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Kept with the bundle; the job draws nothing at random.", show_default="0"),
+        typer.Option(
+            metavar="N", help="Kept with the bundle; training alone draws anything at random.", show_default="0"
+        ),
     ] = None,
     previous: Annotated[
         Path | None,
@@ -54,11 +65,42 @@ def learn(
         ),
     ] = None,
     retriever: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            metavar="DIR",
-            help="The folder of a trained retriever, which proposes rewrites of requests that no table has seen.",
+            metavar="train|DIR",
+            help="What proposes rewrites of requests that no table has seen: a retriever trained from these logs, or"
+            " the folder of a trained one.",
             show_default="that of --previous, else none",
+        ),
+    ] = None,
+    encoder: Annotated[
+        str | None,
+        typer.Option(
+            metavar="packaged|ID|PATH",
+            help="The pretrained BERT: packaged MiniLM, a Hub id, a folder.",
+            show_default="packaged",
+            rich_help_panel=TRAINING,
+        ),
+    ] = None,
+    layers: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=1, help="Layers of it to keep: fewer are faster.", show_default="1",
+            rich_help_panel=TRAINING,
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=1, help="Training steps, some 0.6 s each on two cores.", show_default="1600",
+            rich_help_panel=TRAINING,
+        ),
+    ] = None,
+    budget: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE", min=0.0, max=0.5, help="Share of good requests that rewrites may harm.",
+            show_default="0.003", rich_help_panel=TRAINING,
         ),
     ] = None,
     min_users: Annotated[
@@ -108,8 +150,13 @@ def learn(
     Example:  [bold]rewrite learn today.jsonl.gz --out bundle --previous bundle[/bold]
 
     Example:  [bold]rewrite learn logs/ --out bundle --detector detector --retriever retriever[/bold]
+
+    With --retriever train, what rewrites requests that no table has seen is trained from the same logs, some 20 minutes
+    with the options as they are, and is in the bundle when that is published. A log with few corrections leaves the
+    encoder as it is. --previous carries it on.
+
+    Example:  [bold]rewrite learn logs/ --out bundle --retriever train[/bold]
     """
-    from rewrite.dense_writing import opened
     from rewrite.detectors import named
     from rewrite.job import learn as learn_log
 
@@ -121,14 +168,59 @@ def learn(
     if workers is not None or config is None:
         chosen = with_workers(chosen, workers, logs)
     found = None if detector is None else named(detector, previous, out)
-    proposing = None if retriever is None else opened(retriever)
-    told = ConsoleProgress()
-    summary = learn_log(logs, out, config=chosen, previous=previous, detector=found, progress=told, live=live,
-                        retriever=proposing)
+    recipe = _recipe(retriever, chosen.seed, encoder=encoder, layers=layers, steps=steps, budget=budget)
+    with libraries_at_work() if recipe is not None else nullcontext():
+        summary = learn_log(
+            logs, out, config=chosen, previous=previous, detector=found, progress=ConsoleProgress(), live=live,
+            retriever=recipe or (None if retriever is None else _opened(retriever)),
+        )  # fmt: skip
+    trained = None if recipe is None else _trained(summary.out, recipe)
     if json:
-        print_json(_learn_document(summary))
+        print_json(_learn_document(summary, trained))
     else:
-        _print_learned(summary, chosen)
+        _print_learned(summary, chosen, trained)
+    if recipe is not None and trained is None:
+        warn("no retriever was trained: no request is known to work for everyone, so that there is nothing to propose.")
+
+
+def _recipe(retriever: str | None, seed: int, **options: Any) -> RetrieverRecipe | None:
+    """How to train, where that is asked for. Raises ConfigError."""
+    given = {name: value for name, value in options.items() if value is not None}
+    if retriever != TRAIN:
+        if given:
+            name = next(iter(given))
+            raise ConfigError(f"--{name} is for training: give --retriever {TRAIN} as well, or leave it out")
+        return None
+    if seed < 0:
+        raise ConfigError(f"--seed {seed} came: training draws by a seed of 0 or more")
+    need(LIBRARIES)
+    from rewrite.reranker_training import RerankerRecipe
+    from rewrite.retriever_training import RetrieverRecipe
+
+    trees = RerankerRecipe(seed=seed, **{name: given.pop(name) for name in ("budget",) if name in given})
+    named = {"model" if name == "encoder" else name: value for name, value in given.items()}
+    return RetrieverRecipe(reranker=trees, seed=seed, **named)
+
+
+def _opened(folder: str) -> Retriever:
+    from rewrite.dense_writing import opened
+
+    return opened(Path(folder))
+
+
+def _trained(bundle: Path, recipe: RetrieverRecipe) -> dict[str, Any] | None:
+    """What is told of the retriever in a bundle: its digest, whether it has trees, and what was measured.
+
+    None where there was nothing to train.
+    """
+    from rewrite.dense_serving import RETRIEVER
+    from rewrite.retriever import RERANKER, digest_of, told_of
+    from rewrite.retriever_learning import made_by
+
+    folder = bundle / RETRIEVER
+    if not folder.is_dir() or not made_by(told := told_of(folder), recipe):
+        return None
+    return {"digest": digest_of(folder), "ranked": (folder / RERANKER).is_dir(), "told": told}
 
 
 def _parameters(config: Path | None, previous: Path | None) -> LearnConfig:
@@ -144,8 +236,9 @@ def _parameters(config: Path | None, previous: Path | None) -> LearnConfig:
     return replace(earlier, resources=LearnConfig().resources)
 
 
-def _learn_document(summary: Summary) -> dict[str, Any]:
+def _learn_document(summary: Summary, trained: dict[str, Any] | None) -> dict[str, Any]:
     return {
+        "retriever": trained,
         "bundle": str(summary.out),
         "log": summary.log.as_dict(),
         "counts": dict(summary.counts),
@@ -155,7 +248,7 @@ def _learn_document(summary: Summary) -> dict[str, Any]:
     }
 
 
-def _print_learned(summary: Summary, config: LearnConfig) -> None:
+def _print_learned(summary: Summary, config: LearnConfig, trained: dict[str, Any] | None) -> None:
     console, counts = stdout(), summary.counts
     told = facts_in_words(summary.log, summary.log.report.rejects_path) + _detection_in_words(summary.detection)
     judged = sum(summary.verdicts.values())
@@ -169,9 +262,13 @@ def _print_learned(summary: Summary, config: LearnConfig) -> None:
         told.append(("", f"{counted(counts['trials'], 'rewrite')} on trial, {counts['suspensions']:,} suspended"))
     own = f"{counted(counts['corrections'], 'correction')} and {counted(counts['histories'], 'request')} of users' own"
     told.append(("", own))
+    if trained is not None:
+        told += _training_in_words(trained)
     console.print(facts_table(told))
     if not counts["rewrites"]:
         warn(_why_none(summary, config))
+    if trained is not None:
+        warn_of_what_is_lacking(trained["told"], trained["ranked"])
     say(console, f"\nNext: rewrite show {_named(summary.out)}", "bold")
 
 
@@ -186,6 +283,14 @@ def _detection_in_words(detection: Detection) -> list[tuple[str, str]]:
         windows = f"{counted(detection.windows, 'window')} read, {detection.windows_per_second:,.0f} a second"
         speed = f"{speed}; {windows}"
     return [*told, ("", speed)]
+
+
+def _training_in_words(trained: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Of what the retriever was trained."""
+    encoder, reranker = trained["told"]["encoder"], trained["told"]["reranker"]
+    pairs = f"encoder from {counted(encoder['pairs'], 'pair')}" if encoder["trained"] else "encoder as it is"
+    trees = f"trees from {counted(reranker['examples'], 'request')}" if trained["ranked"] else "no trees"
+    return [("Retriever", f"trained: {pairs}, {trees}")]
 
 
 def _most_first(verdicts: Mapping[str, int]) -> list[tuple[str, int]]:

@@ -98,7 +98,10 @@ class DuckDBExecution(Execution):
     ) -> None:
         if self.has(name):
             return
-        self.write(name, _counted(self._workers.map(function, _whole_groups(self._path(source), whole)), told), schema)
+        self.write(name, _counted(self._workers.map(function, self.groups(source, whole)), told), schema)
+
+    def groups(self, source: str, whole: str) -> Iterator[pa.RecordBatch]:
+        return _whole_groups(self._path(source), whole)
 
     def read(self, sql: str, rows: int = 100_000) -> Iterator[pa.RecordBatch]:
         self._answers += 1

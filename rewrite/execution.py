@@ -63,6 +63,10 @@ class Execution(ABC):
         """
 
     @abstractmethod
+    def groups(self, source: str, whole: str) -> Iterator[pa.RecordBatch]:
+        """The rows of a table in order, in the batches over which `map` maps a function."""
+
+    @abstractmethod
     def read(self, sql: str, rows: int = 100_000) -> Iterator[pa.RecordBatch]:
         """The answer of a query, in batches of at most `rows` rows."""
 

@@ -27,11 +27,14 @@ from rewrite.gate import lower_bound
 from rewrite.graph import Graph, Tables, graph_of
 from rewrite.live_merge import live_of, taken
 from rewrite.mining import expected, judge_all
+from rewrite.models import resolve_model
 from rewrite.populations import populate
 from rewrite.progress import Progress
 from rewrite.publish import draft_of, locked, real
 from rewrite.reading import read_turns
 from rewrite.retriever import Retriever
+from rewrite.retriever_learning import learned_retriever
+from rewrite.retriever_training import RetrieverRecipe
 from rewrite.run import Run, disk_space, refuse_foreign, rejects_of, working_on
 from rewrite.table import Standings, Table, decide
 from rewrite.writing import publish, write_bundle
@@ -46,7 +49,7 @@ def learn(
     detector: RephraseDetector | None = None,
     progress: Progress | None = None,
     live: bool = True,
-    retriever: Retriever | None = None,
+    retriever: Retriever | RetrieverRecipe | None = None,
 ) -> Summary:
     """Learns from logs and publishes the bundle at `out`, in place of one that is there.
 
@@ -62,7 +65,9 @@ def learn(
     lexical one. The bundle carries a trained detector on: `rewrite.detectors.TrainedDetector.load(folder)`.
 
     The bundle serves with `retriever` (`rewrite.retriever.Retriever.load(folder)`), without one with that of
-    `previous`, and else with none: near requests are then found by their letters.
+    `previous`, and else with none: near requests are then found by their letters. By a `RetrieverRecipe` one is trained
+    from these logs, and is in the bundle when that is published; where no request is known to work for everyone there
+    is nothing to propose, and it is as without.
     """
     out = real(out)
     config, progress = config or LearnConfig(), progress or Progress()
@@ -75,7 +80,10 @@ def learn(
     paths = [logs] if isinstance(logs, str | os.PathLike) else list(logs)
     refuse_foreign(out)
     detector = used(detector, earlier, config.resources.workers)
-    retriever = retriever or carried(earlier)
+    if isinstance(retriever, RetrieverRecipe):
+        with progress.stage("finding the encoder"):
+            resolve_model(retriever.model)  # told now, not after the work
+    proposing = carried(earlier) if retriever is None else retriever
     history = live_of(previous, out) if live else None
     with disk_space(out), locked(out, "learn"), working_on(out, paths, config, detector, earlier, history) as run:
         rejects, live_log = rejects_of(out), taken(history, run.folder, config)
@@ -88,10 +96,14 @@ def learn(
         graph, table = mine(run, config, progress, Standings.of(earlier), span)
         populate(run.tables, config, table.rewrites, progress)
 
+        if isinstance(proposing, RetrieverRecipe):
+            proposing = learned_retriever(
+                run.tables, run.folder, table, boundary.seconds, proposing, config, detector, earlier, progress
+            ) or carried(earlier)
         draft = draft_of(out)
         span = span.adding(facts)
         log = facts.as_dict()
-        write_bundle(run.tables, draft, config, log, span, graph, table, detector, progress, retriever, earlier)
+        write_bundle(run.tables, draft, config, log, span, graph, table, detector, progress, proposing, earlier)
         publish(draft, out, earlier, progress)
         counted = live_log.counted(run.tables) if live_log is not None else {}
         run.finish()

@@ -67,11 +67,7 @@ def write_bundle(
     with progress.stage("writing the bundle"):
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
-        columns = "said, surface, users, weight, success, status"
-        population = tables.table(f"SELECT {columns} FROM population ORDER BY said")
-        served = [*table.rewrites, *table.trials]
-        row_of = _rows_of(tables, [*served, *table.contexts])
-        surface = {target: population["surface"][row].as_py() for target, row in row_of.items()}
+        surface = _of_texts(tables, "surface", _named(table))
         _write_rows(draft / "candidates.parquet", records(table.candidates, surface), REWRITE_SCHEMA)
         _write_rows(draft / "rewrites.parquet", records(table.rewrites, surface), REWRITE_SCHEMA)
         _write_rows(draft / "contexts.parquet", context_records(table.contexts, surface), CONTEXT_SCHEMA)
@@ -83,35 +79,15 @@ def write_bundle(
                 lines.write(json.dumps(row, ensure_ascii=False) + "\n")
         for name, sql in _PUBLIC_TABLES.items():
             _write_table(draft / f"{name}.parquet", tables.read(sql))
-        entries = [
-            TableEntry(
-                row_of[each.source],
-                row_of[each.target],
-                each.verdict.rewritten,
-                each.verdict.rewritten_lower - each.verdict.alone_upper,
-                each.evidence.route_users,
-                each.verdict.chance,
-                each.verdict.standing is Standing.ON,
-                each.verdict.reason is not GateReason.HELD,
-            )
-            for each in served
-        ]
-        owned = tables.table("SELECT user_id, source, target, turns FROM correction_rows ORDER BY user_id, source")
-        corrections = [Correction(*row) for row in zip(*(column.to_pylist() for column in owned.columns), strict=True)]
         (draft / COUNTS).mkdir()
         for name in KEPT_TABLES:
             tables.export(name, draft / COUNTS / f"{name}.parquet")
-        build_serving(draft / "index", population, entries, _history_entries(tables), corrections)
-        _write_contexts(tables, draft / "index" / "context", table.contexts, row_of, population.num_rows)
-        texts = population["said"].to_pylist()
-        frames = frames_of(tables, earlier, set(texts), config.gate.min_users)
+        population = write_index(tables, draft / "index", table)
+        frames = frames_of(tables, earlier, set(population.texts), config.gate.min_users)
         write_frames(draft, frames)
         dense: dict[str, Any] = {}
         if retriever is not None:
-            good = np.flatnonzero(population["status"].to_numpy() & GOOD).astype(np.int64)
-            targets = {each.target: each.score for each in entries}
-            whole = Population(texts, population["users"].to_numpy(), good, targets)
-            dense = write_dense(draft, whole, frames, retriever, earlier)
+            dense = write_dense(draft, population, frames, retriever, earlier)
         counts = {
             "turns": span.turns,
             "users": _rows(tables, "watermarks"),
@@ -121,9 +97,9 @@ def write_bundle(
             "trials": len(table.trials),
             "candidates": len(table.candidates),
             "suspensions": len(table.suspensions),
-            "requests": population.num_rows,
-            "known_good": int(np.count_nonzero(population["status"].to_numpy() & GOOD)),
-            "corrections": owned.num_rows,
+            "requests": len(population.texts),
+            "known_good": len(population.good),
+            "corrections": _rows(tables, "correction_rows"),
             "histories": _rows(tables, "histories"),
         }
         created = datetime.now(UTC).isoformat(timespec="seconds")
@@ -137,6 +113,34 @@ def write_bundle(
             detector=carry(detector, draft),
             retriever=dense,
         )
+
+
+def write_index(tables: Execution, index: Path, table: Table) -> Population:
+    """Writes the arrays that an engine serves from into the folder `index`; the population that they are over."""
+    columns = "said, surface, users, weight, success, status"
+    population = tables.table(f"SELECT {columns} FROM population ORDER BY said")
+    served = [*table.rewrites, *table.trials]
+    row_of = _of_texts(tables, "number", _named(table))
+    entries = [
+        TableEntry(
+            row_of[each.source],
+            row_of[each.target],
+            each.verdict.rewritten,
+            each.verdict.rewritten_lower - each.verdict.alone_upper,
+            each.evidence.route_users,
+            each.verdict.chance,
+            each.verdict.standing is Standing.ON,
+            each.verdict.reason is not GateReason.HELD,
+        )
+        for each in served
+    ]
+    owned = tables.table("SELECT user_id, source, target, turns FROM correction_rows ORDER BY user_id, source")
+    corrections = [Correction(*row) for row in zip(*(column.to_pylist() for column in owned.columns), strict=True)]
+    build_serving(index, population, entries, _history_entries(tables), corrections)
+    _write_contexts(tables, index / "context", table.contexts, row_of, population.num_rows)
+    good = np.flatnonzero(population["status"].to_numpy() & GOOD).astype(np.int64)
+    targets = {each.target: each.score for each in entries}
+    return Population(population["said"].to_pylist(), population["users"].to_numpy(), good, targets)
 
 
 def publish(draft: Path, out: Path, earlier: Bundle | None, progress: Progress) -> None:
@@ -164,13 +168,19 @@ def _write_table(path: Path, batches: Iterator[pa.RecordBatch]) -> None:
             writer.write_batch(batch)
 
 
-def _rows_of(tables: Execution, table: list[Candidate | ContextEntry]) -> dict[str, int]:
-    wanted = {text for each in table for text in (each.source, each.target) if text is not None}
-    rows: dict[str, int] = {}
-    for batch in tables.read("SELECT said, number FROM population ORDER BY number"):
-        pairs = zip(batch["said"].to_pylist(), batch["number"].to_pylist(), strict=True)
-        rows |= {text: number for text, number in pairs if text in wanted}
-    return rows
+def _named(table: Table) -> set[str]:
+    """The texts that a table leads from or to."""
+    entries: list[Candidate | ContextEntry] = [*table.rewrites, *table.trials, *table.contexts]
+    return {text for each in entries for text in (each.source, each.target) if text is not None}
+
+
+def _of_texts(tables: Execution, column: str, wanted: set[str]) -> dict[str, Any]:
+    """A column of the population, of the texts that are wanted."""
+    found: dict[str, Any] = {}
+    for batch in tables.read(f"SELECT said, {column} FROM population ORDER BY number"):
+        pairs = zip(batch["said"].to_pylist(), batch[column].to_pylist(), strict=True)
+        found |= {text: value for text, value in pairs if text in wanted}
+    return found
 
 
 def _history_entries(tables: Execution) -> Iterator[HistoryEntry]:

@@ -5,23 +5,26 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from typer.testing import CliRunner, Result
 
 from rewrite import Bundle, GateConfig, LearnConfig, LogConfig, RewriteEngine, learn
 from rewrite.cli import app
 from rewrite.decision import Action
 from rewrite.engine import EngineConfig
+from rewrite.progress import Progress, Stage
 from rewrite.retriever import Retriever, digest_of
-from tests.dense import tiny_bert, words_of
+from rewrite.retriever_training import RetrieverRecipe
+from tests.dense import tiny_bert, tiny_retriever, words_of
 from tests.logs import SORRY, Record, record, write_log
 
 VERBS, NOUNS = "find open show play".split(), "lamp garden music kitchen window".split()
 GOOD = {"response": "Here you are.", "signals": {"engaged_s": 90.0}}
+CONFIG = LearnConfig(log=LogConfig(session_gap_s=600.0), gate=GateConfig(min_users=3))
 PATIENT = EngineConfig(deadline_s=60.0)
 
 
@@ -50,21 +53,14 @@ def heard_log(seed: int = 0) -> list[Record]:
     return records
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Several threads on so small a model wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A log, a bundle that was learned from it, and a BERT that knows its words."""
     made, records = tmp_path_factory.mktemp("train"), heard_log()
-    config = LearnConfig(log=LogConfig(session_gap_s=600.0), gate=GateConfig(min_users=3))
-    learn(write_log(made / "log.jsonl", records), made / "bundle", config=config)
+    learn(write_log(made / "log.jsonl", records), made / "bundle", config=CONFIG)
     tiny_bert(made / "bert", words_of(each["text"] for each in records), layers=1)
     return made
 
@@ -128,6 +124,110 @@ def test_few_requests_leave_the_encoder_as_it_is(folder: Path, tmp_path: Path):
     again = run(folder / "bundle", few, "--out", tmp_path / "r", "--encoder", tmp_path)  # there is one to be replaced
     assert again.exit_code != 0
     assert digest_of(tmp_path / "r") == retriever.digest
+
+
+# Learned and trained in one go
+
+
+def learned(*arguments: Any) -> Result:
+    options = ("--retriever", "train", "--layers", 1, "--steps", 3, "--session-gap", 600, "--min-users", 3)
+    return CliRunner().invoke(app, ["learn", *map(str, (*arguments, *options))])
+
+
+def test_learning_trains_the_very_same(folder: Path, trained: tuple[Path, dict[str, Any]], tmp_path: Path):
+    out = tmp_path / "bundle"
+    done = learned(folder / "log.jsonl", "--out", out, "--encoder", folder / "bert", "--budget", 0.2, "--json")
+    assert done.exit_code == 0, done.output
+    told, before = json.loads(done.stdout)["retriever"], trained[1]["told"]
+    assert told["ranked"] is True
+    assert told["told"]["recipe"] == before["recipe"]
+    assert told["told"]["encoder"]["pairs"] == before["encoder"]["pairs"]
+    assert told["told"]["reranker"] == before["reranker"]
+    assert told["digest"] == Bundle.open(out, verify=True).manifest.retriever["digest"] == digest_of(out / "retriever")
+    answer = RewriteEngine.load(out, config=PATIENT).rewrite("play the musicz now")
+    assert answer.evidence.get("right") is not None
+    assert {path.name for path in tmp_path.iterdir() if not path.name.endswith(".lock")} == {"bundle"}
+
+
+def test_learning_from_few_leaves_the_encoder_as_it_is_and_says_so(folder: Path, tmp_path: Path):
+    few = write_log(tmp_path / "few.jsonl", heard_log()[:90])  # five pairs
+    done = learned(few, "--out", tmp_path / "b", "--encoder", folder / "bert")
+    assert done.exit_code == 0, done.output
+    said = " ".join(done.output.split())
+    assert "5 pairs of what was heard and meant came, and 200 are wanted" in said
+    assert "trained: encoder as it is, no trees" in said
+    assert Retriever.load(tmp_path / "b" / "retriever").reranker is None
+    assert Bundle.open(tmp_path / "b", verify=True).manifest.retriever["digest"]
+
+
+class Stopping(Progress):
+    """Stops a job where a stage begins."""
+
+    class Stopped(Exception):
+        pass
+
+    def __init__(self, at: str = "") -> None:
+        self.at, self.begun = at, list[str]()
+
+    def stage(self, name: str, total: float | None = None) -> Stage:
+        self.begun.append(name)
+        if name == self.at:
+            raise self.Stopped
+        return super().stage(name, total)
+
+
+def test_a_stopped_job_does_not_train_again_what_it_had_trained(folder: Path, tmp_path: Path):
+    few, out = write_log(tmp_path / "few.jsonl", heard_log()[:90]), tmp_path / "b"
+    recipe = RetrieverRecipe(str(folder / "bert"), 1, 3)
+
+    def job(progress: Stopping, chosen: RetrieverRecipe = recipe) -> list[str]:
+        learn(few, out, config=CONFIG, retriever=chosen, progress=progress)
+        return progress.begun
+
+    with pytest.raises(Stopping.Stopped):
+        job(Stopping("exporting the encoder"))
+    stopped = Stopping("publishing")
+    with pytest.raises(Stopping.Stopped):
+        job(stopped)
+    assert "exporting the encoder" in stopped.begun  # anew, as it was not whole
+    assert not out.exists()
+    begun = job(Stopping())
+    assert "exporting the encoder" not in begun
+    assert begun[-2:] == ["writing the bundle", "publishing"]
+    assert Bundle.open(out, verify=True).manifest.retriever["digest"]
+    assert not (tmp_path / "b.work").exists()
+
+
+def test_one_trained_by_another_recipe_is_not_gone_on_with(folder: Path, tmp_path: Path):
+    few, out, before = write_log(tmp_path / "few.jsonl", heard_log()[:90]), tmp_path / "b", tmp_path / "b.work"
+    recipe, stopped = RetrieverRecipe(str(folder / "bert"), 1, 3), Stopping("exporting the encoder")
+    with pytest.raises(Stopping.Stopped):
+        learn(few, out, config=CONFIG, retriever=recipe, progress=stopped)
+    shutil.rmtree(before / "retriever")
+    tiny_retriever(before / "retriever", ["play"])  # a whole one, made otherwise
+    with pytest.raises(Stopping.Stopped):
+        learn(few, out, config=CONFIG, retriever=recipe, progress=stopped)
+
+
+def test_a_log_without_a_request_that_works_is_learned_from_all_the_same(folder: Path, tmp_path: Path):
+    one = write_log(tmp_path / "one.jsonl", [record(1, "play jazz", response=SORRY)])
+    done = learned(one, "--out", tmp_path / "b", "--encoder", folder / "bert")
+    assert done.exit_code == 0, done.output
+    assert "no retriever was trained" in " ".join(done.output.split())
+    assert RewriteEngine.load(tmp_path / "b", config=PATIENT).rewrite("play jaz").action is Action.PASS
+    bundle = run(tmp_path / "b", one, "--out", tmp_path / "r", "--encoder", folder / "bert")
+    refused(bundle, "is known to work, so that none could be proposed", tmp_path / "r")
+
+
+def test_what_is_for_training_is_refused_without_and_an_encoder_that_is_none_at_once(folder: Path, tmp_path: Path):
+    out, log = tmp_path / "b", folder / "log.jsonl"
+    done = CliRunner().invoke(app, ["learn", str(log), "--out", str(out), "--steps", "3"])
+    refused(done, "--steps is for training", out)
+    refused(learned(log, "--out", out, "--seed", -1), "--seed -1 came", out)
+    done = learned(log, "--out", out, "--encoder", tmp_path)
+    refused(done, "no model", out)
+    assert "reading" not in done.output
+    assert not out.exists()
 
 
 # What it refuses
