@@ -122,10 +122,13 @@ Served = Callable[[str, str, frozenset[str], Slots], bool]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A canonical text and its slots, canonical as well."""
+    """A canonical text with its interpretation; slots canonical. `told`: the data say what its slots are."""
 
     text: str
     slots: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    domain: str | None = None
+    intent: str | None = None
+    told: bool = False
 
     @property
     def values(self) -> frozenset[str]:
@@ -166,7 +169,7 @@ def requests_of(folder: Path) -> list[Request]:
             if (values := tuple(part for each in value.split(";") if _holds(text, part := canonical(each))))
         }
         if text and len(slots) >= len(found.get(text, Request(text)).slots):
-            found[text] = Request(text, slots)
+            found[text] = Request(text, slots, frame.get("domain"), frame.get("intent"), "slots" in frame)
     return [found[text] for text in sorted(found)]
 
 
@@ -189,8 +192,11 @@ def _put(text: str, value: str, other: str) -> str:
     return f" {text} ".replace(f" {value} ", f" {other} ", 1).strip()
 
 
-def flips(requests: Sequence[Request], number: int, seed: int = 0) -> Iterator[Flip]:
-    """Distinct flips, at most `number`: all that word lists make (a sample where too many), then entities."""
+def flips(requests: Sequence[Request], number: int, seed: int = 0, each: int | None = None) -> Iterator[Flip]:
+    """Distinct flips, at most `number`: all that word lists make (a sample where too many), then entities.
+
+    With `each`, at most so many of one kind and request, drawn at random; of entities as many as are left.
+    """
     draw = random.Random(seed)
     seen: set[int] = set()
     left = number
@@ -200,7 +206,7 @@ def flips(requests: Sequence[Request], number: int, seed: int = 0) -> Iterator[F
         made = (
             Flip(kind, request.text, other)
             for request in draw.sample(requests, len(requests))
-            for other in make(request, draw)
+            for other in _some(make(request, draw), each, draw)
             if _new(seen, request.text, other)
         )
         for flip in islice(made, room):
@@ -209,17 +215,29 @@ def flips(requests: Sequence[Request], number: int, seed: int = 0) -> Iterator[F
     yield from _entities(requests, left, seen, draw)
 
 
+def _some(texts: Iterable[str], each: int | None, draw: random.Random) -> Iterable[str]:
+    if each is None:
+        return texts
+    made = list(texts)
+    return draw.sample(made, min(each, len(made)))
+
+
 def _new(seen: set[int], one: str, other: str) -> bool:
     """Whether a pair is a flip that was not made before."""
     first, second = sorted((one, other))
     mark = int.from_bytes(blake2b(f"{first}\0{second}".encode(), digest_size=8).digest())
-    if mark in seen or _says_the_same(one, other) or _says_the_same(_bare(one), _bare(other)):
+    if mark in seen or says_the_same(one, other):
         return False
     seen.add(mark)
     return True
 
 
-def _says_the_same(one: str, other: str) -> bool:
+def says_the_same(one: str, other: str) -> bool:
+    """Whether two texts are one request in other words or another spelling: then they are no flip."""
+    return _one_request(one, other) or _one_request(_bare(one), _bare(other))
+
+
+def _one_request(one: str, other: str) -> bool:
     return same_request(one, other) or one.replace(" ", "") == other.replace(" ", "")
 
 
@@ -363,7 +381,7 @@ def guards(known: frozenset[str], values: Mapping[str, Iterable[str]]) -> dict[s
     def online(said: str, target: str, clear: frozenset[str], slots: Slots) -> bool:
         if not slots:
             return dense_guard(said, target, clear=clear) is None
-        if exchanges_value(said.split(), slots, lambda slot, value: value in held.get(slot, ())):
+        if exchanges_value(said.split(), slots, lambda slot, value: value in held.get(slot, ()), target.split()):
             return False
         return dense_guard(said, target) is None
 

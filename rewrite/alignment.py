@@ -12,13 +12,21 @@ from typing import NamedTuple
 from rapidfuzz.distance import Indel, Levenshtein
 
 from dialogue.similarity import sound_key
+from rewrite.guards import bare_content
 
 Words = tuple[str, ...]
+_Step = tuple[int, int, float]  # words gone, words that came, likeness
 
 #: Words that one piece may hold on either side: what was heard splits and joins words, but not many at once.
 WIDEST = 3
 #: Longer changes are laid beside each other as one piece: they are no misheard word but another text.
 LONGEST_CHANGE = 8
+#: What a recogniser writes for a word that it does not know ("<unk>").
+UNHEARD = frozenset({"unk"})
+#: Least likeness of a word that came into a value and the word in whose place it came.
+LEAST_IN_VALUE = 0.5
+_INFINITE, _NO_LESS = float("inf"), 1e-9
+_similarity = Indel.normalized_similarity
 #: Least likeness of such a piece: any two long texts share a third of their letters in order.
 LEAST_WHOLE = 0.6
 
@@ -53,24 +61,24 @@ def alike(gone: str, came: str) -> float:
 def changes(source: Sequence[str], target: Sequence[str], floor: float) -> list[Change]:
     """The stretches in which two texts differ, each cut so that the least is left over at a likeness of `floor`."""
     found: list[Change] = []
-    steps = [step for step in Levenshtein.opcodes(source, target) if step.tag != "equal"]
-    for place, step in enumerate(steps):
-        if place and steps[place - 1].src_end == step.src_start and steps[place - 1].dest_end == step.dest_start:
-            continue  # goes on the step before
-        last = place
-        while (
-            last + 1 < len(steps)
-            and steps[last].src_end == steps[last + 1].src_start
-            and steps[last].dest_end == steps[last + 1].dest_start
-        ):
-            last += 1
-        end = steps[last]
-        cut = _cut(
-            tuple(source[step.src_start : end.src_end]), tuple(target[step.dest_start : end.dest_end]), floor
-        )
-        before = source[step.src_start - 1] if step.src_start else ""
-        after = source[end.src_end] if end.src_end < len(source) else ""
-        found.append(cut._replace(before=before, after=after))
+    for start, end, begin, last in _differing(source, target):
+        cut = _cut(tuple(source[start:end]), tuple(target[begin:last]), floor)
+        before = source[start - 1] if start else ""
+        after = source[end] if end < len(source) else ""
+        found.append(Change(*cut[:3], before, after))
+    return found
+
+
+def _differing(source: Sequence[str], target: Sequence[str]) -> list[tuple[int, int, int, int]]:
+    """The (source from, to, target from, to) of each stretch in which two texts differ."""
+    found: list[tuple[int, int, int, int]] = []
+    for step in Levenshtein.opcodes(source, target):
+        if step.tag == "equal":
+            continue
+        if found and found[-1][1] == step.src_start and found[-1][3] == step.dest_start:
+            found[-1] = (found[-1][0], step.src_end, found[-1][2], step.dest_end)
+        else:
+            found.append((step.src_start, step.src_end, step.dest_start, step.dest_end))
     return found
 
 
@@ -82,49 +90,56 @@ def _cut(gone: Words, came: Words, floor: float) -> Change:
         likeness = alike(" ".join(gone), " ".join(came))
         least = floor if len(gone) == len(came) == 1 else max(floor, LEAST_WHOLE)
         return Change((Piece(gone, came, likeness),), (), ()) if likeness >= least else Change((), gone, came)
-    mine, theirs = _phrases(gone), _phrases(came)
-    costs = [[float("inf")] * (len(came) + 1) for _ in range(len(gone) + 1)]
-    steps: list[list[tuple[int, int, float]]] = [[(0, 0, 0.0)] * (len(came) + 1) for _ in range(len(gone) + 1)]
-    costs[0][0] = 0.0
-    for i in range(len(gone) + 1):
-        for j in range(len(came) + 1):
-            for taken, given, likeness, cost in _steps(mine, theirs, i, j, floor):
-                if costs[i][j] + cost < costs[i + taken][j + given] - 1e-9:
-                    costs[i + taken][j + given] = costs[i][j] + cost
-                    steps[i + taken][j + given] = (taken, given, likeness)
-    return _walked(gone, came, steps)
+    return _walked(gone, came, _cheapest(_phrases(gone), _phrases(came), floor))
 
 
-def _phrases(words: Words) -> list[list[tuple[str, str]]]:
-    """(letters, sounds) of the phrases of up to WIDEST words that begin at each place, the shortest first."""
+Phrase = tuple[int, str, str, int]  # words, letters, sounds, how many letters
+
+
+def _phrases(words: Words) -> list[list[Phrase]]:
+    """The phrases of up to WIDEST words that begin at each place, the shortest first."""
     sounds = [sound_key(word) for word in words]
-    return [
-        [("".join(words[i:end]), "".join(sounds[i:end])) for end in range(i + 1, min(i + WIDEST, len(words)) + 1)]
-        for i in range(len(words))
-    ]
-
-
-def _steps(
-    mine: list[list[tuple[str, str]]], theirs: list[list[tuple[str, str]]], i: int, j: int, floor: float
-) -> list[tuple[int, int, float, float]]:
-    """(words gone, words that came, likeness, cost) of each piece that may begin at a place, the smallest first."""
-    found: list[tuple[int, int, float, float]] = []
-    if i < len(mine) and j < len(theirs):
-        for taken, (one, sound) in enumerate(mine[i], 1):
-            for given, (other, other_sound) in enumerate(theirs[j][: WIDEST + 1 - taken], 1):
-                likeness = max(
-                    Indel.normalized_similarity(one, other), Indel.normalized_similarity(sound, other_sound)
-                )
-                if likeness >= floor:
-                    found.append((taken, given, likeness, (len(one) + len(other)) * (1.0 - likeness)))
-    if i < len(mine):
-        found.append((1, 0, 0.0, float(len(mine[i][0][0]))))
-    if j < len(theirs):
-        found.append((0, 1, 0.0, float(len(theirs[j][0][0]))))
+    found: list[list[Phrase]] = []
+    for i in range(len(words)):
+        letters = sound = ""
+        here: list[Phrase] = []
+        for end in range(i, min(i + WIDEST, len(words))):
+            letters, sound = letters + words[end], sound + sounds[end]
+            here.append((end - i + 1, letters, sound, len(letters)))
+        found.append(here)
     return found
 
 
-def _walked(gone: Words, came: Words, steps: list[list[tuple[int, int, float]]]) -> Change:
+def _cheapest(mine: list[list[Phrase]], theirs: list[list[Phrase]], floor: float) -> list[list[_Step]]:
+    """The last piece of the cheapest cut of each two beginnings."""
+    many, most = len(mine), len(theirs)
+    costs = [[_INFINITE] * (most + 1) for _ in range(many + 1)]
+    steps: list[list[_Step]] = [[(0, 0, 0.0)] * (most + 1) for _ in range(many + 1)]
+    costs[0][0] = 0.0
+    for i in range(many + 1):
+        for j in range(most + 1):
+            so_far = costs[i][j]
+            if i < many and j < most:
+                for taken, one, sound, letters in mine[i]:
+                    for given, other, other_sound, other_letters in theirs[j]:
+                        if taken + given > WIDEST + 1:
+                            break
+                        likeness = _similarity(one, other)
+                        if likeness < 1.0 and (heard := _similarity(sound, other_sound)) > likeness:
+                            likeness = heard
+                        if likeness >= floor:
+                            cost = so_far + (letters + other_letters) * (1.0 - likeness)
+                            if cost < costs[i + taken][j + given] - _NO_LESS:
+                                costs[i + taken][j + given] = cost
+                                steps[i + taken][j + given] = (taken, given, likeness)
+            if i < many and (cost := so_far + mine[i][0][3]) < costs[i + 1][j] - _NO_LESS:
+                costs[i + 1][j], steps[i + 1][j] = cost, (1, 0, 0.0)
+            if j < most and (cost := so_far + theirs[j][0][3]) < costs[i][j + 1] - _NO_LESS:
+                costs[i][j + 1], steps[i][j + 1] = cost, (0, 1, 0.0)
+    return steps
+
+
+def _walked(gone: Words, came: Words, steps: list[list[_Step]]) -> Change:
     pieces: list[Piece] = []
     dropped: list[str] = []
     added: list[str] = []
@@ -139,3 +154,28 @@ def _walked(gone: Words, came: Words, steps: list[list[tuple[int, int, float]]])
         else:
             added.append(came[j])
     return Change(tuple(reversed(pieces)), tuple(reversed(dropped)), tuple(reversed(added)))
+
+
+def put_on(gone: Words, came: Words) -> frozenset[str]:
+    """The words that came where two texts differ, and took the place of no word like them.
+
+    A filler is no word whose place another takes; any word may stand where the recogniser heard one it does not know.
+    Both sides as spelled (`rewrite.same_words.spelling`), so that "number" is no more than "numbers".
+    """
+    found: set[str] = set()
+    for change in changes(gone, came, LEAST_IN_VALUE):
+        if UNHEARD.isdisjoint(change.dropped):
+            found.update(change.added)
+        for piece in change.pieces:
+            if bare_content(piece.came) and not bare_content(piece.gone):
+                found.update(piece.came)
+            elif len(piece.came) > 1:
+                found.update(_idle(piece))
+    return frozenset(found)
+
+
+def _idle(piece: Piece) -> Words:
+    """The words at an edge of what came without which the piece is no less alike: "raincoat", "evening rain coat"."""
+    gone, came = " ".join(piece.gone), piece.came
+    without = ((came[:1], came[1:]), (came[-1:], came[:-1]))
+    return tuple(word for edge, rest in without if alike(gone, " ".join(rest)) >= piece.alike for word in edge)

@@ -25,9 +25,10 @@ from rapidfuzz.distance import Indel, Levenshtein
 from dialogue.canonical import fold
 from dialogue.contrasts import ENGLISH, Side, Stance
 from dialogue.similarity import sound_key
-from rewrite.alignment import Change, changes
+from rewrite.alignment import UNHEARD, Change, Piece, changes
 from rewrite.decision import Reason
 from rewrite.guards import bare_content, reorders, turns_round, widens
+from rewrite.same_words import spelling, without_stutter
 from rewrite.spoken import bare_words, homophones, numbers, says_number, spoken_words
 
 #: Least likeness of words, the better of letters and sounds, where one was misheard for the other. Low: recognisers put
@@ -37,12 +38,17 @@ LEAST_HEARD = 0.35
 LEAST_DELICATE = 0.5
 #: The same, in letters, where a number is to have been said and a word of the same sound key was heard ("tin").
 LEAST_NUMBER = 0.6
+#: Letters of the shortest word that others are built on; and endings that make no other word.
+SHORTEST_STEM = 3
+INFLECTIONS = frozenset("ing ings ies ied".split())
+#: The same, in letters, of a word and the next, for which it was but begun.
+LEAST_BEGUN = 0.8
 #: Words with content that may come, and that may go, without a word like them on the other side.
 MOST_ADDED, MOST_DROPPED = 3, 2
-#: What a recogniser writes for a word that it does not know ("<unk>").
-UNHEARD = frozenset({"unk"})
 #: Words that bound a request: without one it asks for more, or always.
-LIMITING = frozenset("only except but instead if unless until till rather than non free".split())
+LIMITING = frozenset("only except but instead if unless until till rather non free".split())
+#: After these, "than" bounds it as well ("rather than jazz"); elsewhere it goes on with a comparison, which is seen to.
+BEFORE_THAN = frozenset("rather other more less else sooner".split())
 
 #: Words that stand in sets of opposites but turn nothing round by coming or going alone.
 LOOSE = frozenset(
@@ -61,6 +67,16 @@ _LOOSE_COUNTED = LOOSE - COUNTED
 #: "on" and "up" are no particles but prepositions where none of these is said and a word follows.
 SWITCHING = frozenset("turn turned turning switch switched put power powered".split())
 PREPOSITIONS = frozenset({"on", "up"})
+#: The words of which any has a side, alone or with the next.
+TELLING = frozenset(
+    word for sides in (*ENGLISH.sets, *ENGLISH.values, *ENGLISH.kinds) for side in sides
+    for word in side.replace("_", " ").split()
+)  # fmt: skip
+#: "nowhere" as well: "now here" is misheard for it.
+NEGATIONS = ENGLISH.negations | {"nowhere"}
+_DIGIT = re.compile(r"\d")
+_NONE: frozenset[str] = frozenset()
+_NOTHING: Counter[str] = Counter()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,25 +90,54 @@ class _Said:
     delicate: Counter[str]
     numbers: tuple[str, ...]
     letters: frozenset[str]
+    distinct: frozenset[str]
 
 
 @lru_cache(maxsize=8_192)
 def _said(text: str) -> _Said:
-    words = spoken_words(text)
-    words = [_as_switched(words, place) for place in range(len(words))]
+    words = text.split()
+    if "m" in words or "past" in words or _DIGIT.search(text):
+        words = spoken_words(text)  # else nothing is said in another way
+    if "of" in words:
+        words = [_as_switched(words, place) for place in range(len(words))]
     bare = bare_words(words)
-    loose = PREPOSITIONS - {words[-1]} if words and SWITCHING.isdisjoint(words) else frozenset()
-    terms, said_numbers = ENGLISH.terms(words), numbers(words)
-    loose |= _LOOSE_COUNTED if said_numbers else LOOSE
+    loose = PREPOSITIONS - {words[-1]} if words and SWITCHING.isdisjoint(words) else _NONE
+    terms, said_numbers = _terms(words), numbers(words)
+    either = _LOOSE_COUNTED if said_numbers else LOOSE
+    delicate = [term for term in ENGLISH.opposite_terms(terms) if term not in loose and term not in either]
     return _Said(
         tuple(words),
         bare,
-        max(ENGLISH.negations_in(words), ENGLISH.negations_in(bare)),
+        _negations(words, bare),
         ENGLISH.sides_of(terms),
-        Counter(term for term in ENGLISH.opposite_terms(terms) if term not in loose),
+        Counter(delicate) if delicate else _NOTHING,
         said_numbers,
-        frozenset(word for word in bare if len(word) == 1 and word.isalpha() and word not in "ai"),
+        frozenset([word for word in bare if len(word) == 1 and word.isalpha() and word not in "ai"]),
+        frozenset(words),
     )
+
+
+def _terms(words: Sequence[str]) -> list[str]:
+    """Those terms of `ENGLISH.terms` that may have a side; most words have none."""
+    bare = [word[:-2] if word[-2:] == "'s" else word for word in words]
+    alone, pairs = [], []
+    for place, word in enumerate(bare):
+        if word in TELLING:
+            after = bare[place + 1] if place + 1 < len(bare) else ""
+            if f"{word}_{after}" not in ENGLISH.neutral and (
+                not place or f"{bare[place - 1]}_{word}" not in ENGLISH.neutral
+            ):
+                alone.append(word)
+            if after in TELLING:
+                pairs.append(f"{word}_{after}")
+    return alone + pairs
+
+
+def _negations(words: Sequence[str], bare: Sequence[str]) -> int:
+    """How many negations the words hold, as they are written or without apostrophes ("isn't", "isnt")."""
+    if NEGATIONS.isdisjoint(bare) and NEGATIONS.isdisjoint(words) and "n't" not in " ".join(words):
+        return 0
+    return max(ENGLISH.negations_in(words), ENGLISH.negations_in(bare)) + words.count("nowhere")
 
 
 def _as_switched(words: Sequence[str], place: int) -> str:
@@ -111,6 +156,9 @@ def dense_guard(
     if source == target:
         return None
     said, proposed = _said(source), _said(target)
+    if len(said.distinct) < len(said.words):
+        once = without_stutter(said.words, proposed.words)
+        said = _said(" ".join(once)) if len(once) < len(said.words) else said
     if said.negations != proposed.negations or _reverses(said, proposed) or turns_round(said.bare, proposed.bare):
         return Reason.GUARD_POLARITY
     if said.numbers != proposed.numbers and not _misheard_number(said.words, proposed):
@@ -124,6 +172,8 @@ def dense_guard(
         return Reason.GUARD_VALUE
     if said.delicate != proposed.delicate and _takes_side(said, proposed, found):
         return Reason.GUARD_POLARITY
+    if any(_builds_on(piece) for change in found for piece in change.pieces):
+        return Reason.GUARD_WORD
     return Reason.GUARD_WORD if _strays(said, proposed, found) else None
 
 
@@ -167,7 +217,7 @@ def _loses_clear(clear: frozenset[str], found: Sequence[Change], said: Sequence[
         if not words.isdisjoint(change.dropped):
             return True
         replaced = [piece for piece in change.pieces if not words.isdisjoint(piece.gone)]
-        if any(_spelling("".join(piece.gone)) != _spelling("".join(piece.came)) for piece in replaced):
+        if any(spelling("".join(piece.gone)) != spelling("".join(piece.came)) for piece in replaced):
             return True
         if (replaced or change.before in edges or change.after in edges) and _puts_on(change):
             return True
@@ -196,35 +246,48 @@ def _puts_on(change: Change) -> bool:
     )
 
 
-def same_but_for_spelling(one: str, other: str) -> bool:
-    """Whether two phrases are the same words as English may write them ("jon" / "john", "alarm" / "alarms")."""
-    mine, theirs = one.split(), other.split()
-    return len(mine) == len(theirs) and all(_spelling(a) == _spelling(b) for a, b in zip(mine, theirs, strict=True))
-
-
-@lru_cache(maxsize=16_384)
-def _spelling(word: str) -> str:
-    """A word without what English writes in several ways for one sound: "john" -> "jon", "mickeys" -> "miki"."""
-    word = word.removesuffix("s").replace("ph", "f").replace("ck", "k").replace("z", "s")
-    word = re.sub(r"(?:ie|ey|y)$", "i", word)
-    word = re.sub(r"(?<=o)h(?=n)", "", word)
-    return re.sub(r"([lntm])\1$", r"\1", word).replace("c", "k")
-
-
 def _reverses(said: _Said, proposed: _Said) -> bool:
     return said.sides != proposed.sides and Stance(False, said.sides).reverses(Stance(False, proposed.sides))
 
 
 def _exchanges(change: Change) -> bool:
     """Whether a contrast is exchanged within one change, whatever stands elsewhere ("from monday to friday")."""
-    gone = [word for piece in change.pieces for word in piece.gone] + list(change.dropped)
-    came = [word for piece in change.pieces for word in piece.came] + list(change.added)
-    return bool(gone and came) and Stance(False, _sides_of(*gone)).reverses(Stance(False, _sides_of(*came)))
+    gone, came = change.dropped, change.added
+    for piece in reversed(change.pieces):
+        gone, came = piece.gone + gone, piece.came + came
+    if not gone or not came or not (mine := _sides_of(*gone)) or not (theirs := _sides_of(*came)):
+        return False
+    return mine != theirs and Stance(False, mine).reverses(Stance(False, theirs))
 
 
 @lru_cache(maxsize=16_384)
 def _sides_of(*words: str) -> frozenset[Side]:
-    return ENGLISH.sides(words)
+    """The sides of bare words, one that was written with an apostrophe among them ("valentines")."""
+    return ENGLISH.sides(words) | ENGLISH.sides_of([f"{word[:-1]}'s" for word in words if word.endswith("s")])
+
+
+def _builds_on(piece: Piece) -> bool:
+    """Whether one word is the other with another word put to it ("raincoat", "rain"), or its highest degree."""
+    return len(piece.gone) == len(piece.came) == 1 and _built(piece.gone[0], piece.came[0])
+
+
+@lru_cache(maxsize=16_384)
+def _built(one: str, other: str) -> bool:
+    short, long = sorted((one, other), key=len)
+    if len(short) < SHORTEST_STEM:
+        return False
+    if long.endswith("est") and _stem(long[:-3]) == _stem(short):
+        return True
+    if not (long.startswith(short) or long.endswith(short)):
+        return False
+    more = long.replace(short, "", 1)
+    return len(more) >= SHORTEST_STEM and more not in INFLECTIONS
+
+
+def _stem(word: str) -> str:
+    """Without what changes before an ending: "funny", "funni"; "hot", "hott"."""
+    word = f"{word[:-1]}i" if word[-1:] == "y" else word.removesuffix("e")
+    return word[:-1] if word[-2:-1] == word[-1:] else word
 
 
 def _takes_side(said: _Said, proposed: _Said, found: Sequence[Change]) -> bool:
@@ -235,14 +298,38 @@ def _takes_side(said: _Said, proposed: _Said, found: Sequence[Change]) -> bool:
         (said, proposed, frozenset(word for piece in sure for word in piece.gone)),
     ):
         for term in mine.delicate - theirs.delicate:
-            if words.isdisjoint(term.split("_")) and not _said_otherwise(term, theirs):
+            if not words.isdisjoint(term.split("_")) or _said_otherwise(term, theirs):
+                continue
+            if mine is proposed or not _begins_anew(term, said, proposed):
                 return True
     return False
+
+
+def _begins_anew(term: str, said: _Said, proposed: _Said) -> bool:
+    """Whether a word that is gone was but begun: right before one almost like it that stays ("march match")."""
+    place = said.words.index(term) + 1 if said.words.count(term) == 1 else len(said.words)
+    if place == len(said.words):
+        return False
+    after = said.words[place]
+    return (
+        after[0] == term[0]
+        and after in proposed.distinct
+        and after not in said.delicate
+        and Indel.normalized_similarity(term, after) >= LEAST_BEGUN
+    )
 
 
 def _said_otherwise(term: str, other: _Said) -> bool:
     """Whether the other text takes the same side in other words: "six am", "six in the morning"."""
     return not other.sides.isdisjoint(_sides_of(term)) and term not in other.delicate
+
+
+def _limits(change: Change, said: _Said, proposed: _Said) -> bool:
+    """Whether a word came or went that bounds what is asked for."""
+    words = (*change.added, *change.dropped)
+    if not LIMITING.isdisjoint(words):
+        return True
+    return "than" in words and not (BEFORE_THAN.isdisjoint(said.distinct) and BEFORE_THAN.isdisjoint(proposed.distinct))
 
 
 def _strays(said: _Said, proposed: _Said, found: Sequence[Change]) -> bool:
@@ -252,7 +339,7 @@ def _strays(said: _Said, proposed: _Said, found: Sequence[Change]) -> bool:
     added = dropped = 0
     for change in found:
         came, gone = bare_content(change.added), bare_content(change.dropped)
-        if not LIMITING.isdisjoint((*change.added, *change.dropped)):
+        if _limits(change, said, proposed):
             return True
         if any(word in UNHEARD for word in gone):
             gone, came = [word for word in gone if word not in UNHEARD], []

@@ -19,6 +19,8 @@ _OPENERS = frozenset(
 _QUESTIONS = frozenset(
     "what what's when when's how how's did do does is are was were who who's where where's why".split()
 )
+#: Names of interpretations of which it is kept whether they are protected.
+MOST_NAMES = 4_096
 _WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")
 
 _DOORS = frozenset(
@@ -77,8 +79,25 @@ class ProtectedIntents:
     def _names(self) -> tuple[str, ...]:
         return tuple(f"_{name}_" for name in sorted(self.names))
 
+    @cached_property
+    def _phrases(self) -> tuple[str, ...]:
+        return tuple(f" {phrase} " for phrase in self.phrases)
+
+    @cached_property
+    def _judged(self) -> dict[str, bool]:
+        """What `name` said of the names that it was asked for; an assistant has few."""
+        return {}
+
     def name(self, interpretation: str) -> bool:
         """Whether the name of an interpretation, "domain|intent" or of any other form, is protected."""
+        known = self._judged.get(interpretation)
+        if known is None:
+            if len(self._judged) >= MOST_NAMES:
+                self._judged.clear()
+            known = self._judged[interpretation] = self._names_one(interpretation)
+        return known
+
+    def _names_one(self, interpretation: str) -> bool:
         parts = [part.lower() for part in _WORDS.findall(interpretation)]
         if not self.harmless.isdisjoint(parts):
             return False
@@ -90,10 +109,14 @@ class ProtectedIntents:
         words = canonical.split()
         if words and words[0] not in _QUESTIONS:
             padded = f" {canonical} "
-            if any(f" {phrase} " in padded for phrase in self.phrases):
-                return True
-        starts = [0, *(place + 1 for place, word in enumerate(words) if word in ("and", "then"))]
-        return any(self._begins(words, place) for place in starts)
+            for phrase in self._phrases:
+                if phrase in padded:
+                    return True
+        if self._begins(words, 0):
+            return True
+        if "and" not in words and "then" not in words:
+            return False
+        return any(self._begins(words, place + 1) for place, word in enumerate(words) if word in ("and", "then"))
 
     def _begins(self, words: Sequence[str], place: int) -> bool:
         if place < len(words) and words[place] in _QUESTIONS:
@@ -123,7 +146,9 @@ def protects(
     """
     if protected.within and said_intent is not None and said_intent == target_intent:
         return False
-    return any(
-        (intent is not None and protected.name(intent)) or protected.text(text)
-        for text, intent in ((said, said_intent), (target, target_intent))
+    return (
+        (said_intent is not None and protected.name(said_intent))
+        or (target_intent is not None and protected.name(target_intent))
+        or protected.text(said)
+        or protected.text(target)
     )
