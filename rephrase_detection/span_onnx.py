@@ -1,16 +1,20 @@
 """The exported span model: onnxruntime, int8 where it agrees with the model it came from.
 
-Matrix products are quantised, weights per channel; nothing else is. The scale of activations is that of all that is run
-at once, so that a window's score would depend on its neighbours: windows are run one by one, which on a processor is
-hardly slower than in batches, and needs no padding. An int8 file is accepted only if it says what the torch model says,
-on windows that training did not see (`Agreement`).
+The parts of each layer are fused (attention, normalisation with what is added to it, bias with activation) where
+onnxruntime's optimiser knows the architecture; elsewhere the graph stays as it is. Matrix products are quantised,
+weights per channel; nothing else is. The scale of activations is that of all that is run at once, so that a window's
+score would depend on its neighbours: windows are run one by one, which on a processor is hardly slower than in batches,
+and needs no padding. An int8 file is accepted only if it says what the torch model says, on windows that training did
+not see (`Agreement`).
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -77,22 +81,31 @@ class OnnxSpanModel:
 
 
 def exported(model: Any, windows: Sequence[Windows], folder: Path) -> tuple[OnnxSpanModel, dict[str, Any]]:
-    """The torch model as a file in `folder`, int8 if that agrees, and what was found. Raises DetectorError."""
+    """The torch model as a file in `folder`, int8 if that agrees, and what was found. Raises DetectorError.
+
+    The fused graph comes first; the plain one stands in where there is none or where it does not agree.
+    """
     from rephrase_detection.span_training_torch import export, text_scores
 
     sample = _sample(windows)
-    whole, small = folder / "float32.onnx", folder / "int8.onnx"
-    export(model, whole, sample[0])
     wanted = [text_scores(model, each)[0] for each in sample]
-    float32 = _agreement(OnnxSpanModel(whole), sample, wanted)
-    if not float32.close:
+    whole, small = folder / "float32.onnx", folder / "int8.onnx"
+    for fused in (True, False):
+        if not fused:
+            export(model, whole, sample[0])
+        elif not _fused(model, whole, sample[0]):
+            continue
+        float32 = _agreement(OnnxSpanModel(whole), sample, wanted)
+        if float32.close:
+            _quantise(whole, small, fused)
+            int8 = _agreement(OnnxSpanModel(small), sample, wanted)
+            if int8.close or not fused:
+                break
+    else:
         raise DetectorError(f"the exported model says something else than the one that was trained: {float32}")
-    _quantise(whole, small)
-    int8 = _agreement(OnnxSpanModel(small), sample, wanted)
-    chosen = small if int8.close else whole
-    shutil.copyfile(chosen, folder / MODEL_FILE)
+    shutil.copyfile(small if int8.close else whole, folder / MODEL_FILE)
     told = {"kind": "int8" if int8.close else "float32", "int8": asdict(int8), "float32": asdict(float32)}
-    return OnnxSpanModel(folder / MODEL_FILE), told
+    return OnnxSpanModel(folder / MODEL_FILE), {**told, "fused": fused}
 
 
 def _sample(windows: Sequence[Windows]) -> list[Padded]:
@@ -121,15 +134,57 @@ def _agreement(model: OnnxSpanModel, sample: Sequence[Padded], wanted: Sequence[
     return Agreement(windows, flips / max(windows, 1), float(np.concatenate(differences).mean()))
 
 
-def _quantise(whole: Path, small: Path) -> None:
+def _fused(model: Any, path: Path, batch: Padded) -> bool:
+    """Writes the model with every layer fused; False, and nothing is written, where an architecture has other parts."""
+    from onnxruntime.transformers.optimizer import optimize_model
+
+    from rephrase_detection.span_training_torch import export_scripted
+
+    scripted, config = path.with_name("scripted.onnx"), model.encoder.config
+    try:
+        with _quiet():
+            export_scripted(model, scripted, batch)
+            found = optimize_model(
+                str(scripted), "bert", config.num_attention_heads, config.hidden_size, opt_level=0, use_gpu=False
+            )
+    except Exception:  # exporter and optimiser go by the form of a graph, and fail on another in ways of their own
+        return False
+    counted = found.get_fused_operator_statistics()
+    if counted["Attention"] != config.num_hidden_layers:
+        return False
+    found.save_model_to_file(str(path))
+    return True
+
+
+def _quantise(whole: Path, small: Path, fused: bool) -> None:
+    from onnx import TensorProto
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    ready = whole.with_name("ready.onnx")
-    quant_pre_process(str(whole), str(ready), skip_symbolic_shape=True)
-    quantize_dynamic(
-        str(ready), str(small), per_channel=True, weight_type=QuantType.QInt8, op_types_to_quantize=["MatMul", "Gemm"]
-    )
+    ready = whole
+    if not fused:  # which is ready as it is, and shapes cannot be inferred through what was fused
+        ready = whole.with_name("ready.onnx")
+        quant_pre_process(str(whole), str(ready), skip_symbolic_shape=True)
+    with _quiet():
+        quantize_dynamic(
+            str(ready), str(small), per_channel=True, weight_type=QuantType.QInt8,
+            op_types_to_quantize=["MatMul", "Gemm", "Attention"],
+            extra_options={"DefaultTensorType": TensorProto.FLOAT},
+        )  # fmt: skip
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what onnxruntime's tools say about each of their steps."""
+    loud = [logging.getLogger(name) for name in ("", "onnxruntime.transformers")]
+    levels = [each.level for each in loud]
+    try:
+        for each in loud:
+            each.setLevel(logging.ERROR)
+        yield
+    finally:
+        for each, level in zip(loud, levels, strict=True):
+            each.setLevel(level)
 
 
 def _opened(path: Path, threads: int | None) -> Any:

@@ -4,11 +4,13 @@ Somebody asks for two things, fails, and goes on with two other things after "no
 after "tono" (that is something else): letters, sound, time and outcome say nothing about which of the two it is.
 """
 
+import copy
 import json
 import math
 import pickle
 import random
 import shutil
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -16,8 +18,9 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
+from onnx import load
 from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import BertConfig, BertModel
+from transformers import AlbertConfig, AlbertModel, BertConfig, BertModel, RobertaConfig, RobertaModel
 
 from dialogue.canonical import Canonicaliser
 from dialogue.outcomes import OutcomeModel
@@ -31,7 +34,7 @@ from rephrase_detection.lexical import LexicalDetector
 from rephrase_detection.loading import load_detector
 from rephrase_detection.span import FILES, SpanDetector, SpanParameters, distinct_windows, write_detector
 from rephrase_detection.span_onnx import MOST_DIFFERENCE, MOST_FLIPS, Agreement, exported
-from rephrase_detection.span_torch import span_model
+from rephrase_detection.span_torch import SpanModel, span_model
 from rephrase_detection.span_training_torch import (
     CHECKPOINT,
     NO_SLOT,
@@ -84,13 +87,7 @@ def rows(links):
     return [links.source.tolist(), links.target.tolist(), links.probability.tolist(), links.kind.tolist()]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Several threads on so small a model wait for each other: on a busy machine thirty times as long."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -342,6 +339,59 @@ def test_padding_says_nothing(model_and_windows):
     close, wide = (text_scores(model, padded(windows, few, tokens))[0] for tokens in (None, 40))
     assert close == pytest.approx(wide, abs=1e-5)
     assert np.ptp(close) > 0.1
+
+
+@pytest.fixture
+def telling(model_and_windows):
+    """The same model with heads that tell windows apart."""
+    model = copy.deepcopy(model_and_windows[0])
+    torch.manual_seed(1)
+    for layer in (model.span, model.none, model.mix[-1]):
+        torch.nn.init.normal_(layer.weight)
+    return model, model_and_windows[1]
+
+
+def operators(onnx):
+    return Counter(node.op_type for node in load(onnx.path).graph.node)
+
+
+def test_layers_are_fused_and_say_the_same_however_wide_the_padding(telling, tmp_path):
+    model, windows = telling
+    onnx, told = exported(model, [windows], tmp_path)
+    assert (told["kind"], told["fused"]) == ("int8", True)
+    found = operators(onnx)
+    assert (found["QAttention"], found["SkipLayerNormalization"], found["MatMul"]) == (1, 2, 0)
+    assert model.encoder.config._attn_implementation == "sdpa"
+    batch = padded(windows, np.arange(5), 40)
+    scores, kinds = onnx.run(batch)
+    right = text_scores(model, batch)
+    assert scores == pytest.approx(right[0], abs=0.1)
+    assert kinds == pytest.approx(right[1], abs=0.1)
+    assert np.ptp(right[0]) > 0.5
+
+
+@pytest.mark.parametrize("other", ["albert", "roberta"])
+def test_an_encoder_of_another_architecture_is_exported_too(model_and_windows, other, tmp_path):
+    """Albert runs one layer several times, which cannot be fused; Roberta counts places from the padding."""
+    torch.manual_seed(0)
+    sizes = {
+        "vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64,
+        "max_position_embeddings": 64, "type_vocab_size": 2,
+    }  # fmt: skip
+    if other == "albert":
+        encoder = AlbertModel(AlbertConfig(**sizes, embedding_size=16), add_pooling_layer=False)
+    else:
+        encoder = RobertaModel(RobertaConfig(**sizes, pad_token_id=0), add_pooling_layer=False)
+    model, windows = SpanModel(encoder), model_and_windows[1]
+    for layer in (model.span, model.none, model.mix[-1]):
+        torch.nn.init.normal_(layer.weight, std=0.3)
+    onnx, told = exported(model, [windows], tmp_path)
+    assert told["fused"] is (other == "roberta")
+    assert Agreement(**told["int8"]).close
+    batch = padded(windows, np.arange(5), 40)
+    right = text_scores(model, batch)[0]
+    assert np.abs(onnx.run(batch)[0] - right).mean() < 0.1
+    assert np.ptp(right) > 0.1
 
 
 def test_where_int8_says_something_else_float32_is_kept(model_and_windows, tmp_path):
