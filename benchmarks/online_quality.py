@@ -1,6 +1,6 @@
 """How many misrecognised requests does the online rung repair, at what harm, beside simpler ways?
 
-    python benchmarks/online_quality.py DATA --out FOLDER [--steps 1000] [--quick]
+    python benchmarks/online_quality.py DATA --out FOLDER [--steps 1600] [--quick]
 
 DATA as in `benchmarks/online_world.py`. Sentences are dealt into two halves; each half is measured with trees and
 thresholds of the other, so that every recording counts once. The encoder of both has seen none of these sentences, but
@@ -51,7 +51,7 @@ from rewrite.retriever_training import Attempt, Ground, RetrieverRecipe, train_e
 BUDGETS = (0.001, 0.003, 0.01)
 #: The share of repairable defects to be repaired at each budget.
 MARKS = {"covered": (58, 63, 72), "among distractors": (48, 52, 62)}
-STEPS, QUICK_STEPS = 1_000, 4
+STEPS, QUICK_STEPS = 1_600, 4
 CANDIDATES = 10
 
 

@@ -1,7 +1,8 @@
 """From the trained network to the folder that is served: ONNX, int8 per channel, accepted only if neighbours agree.
 
-Per channel, as one scale for a whole weight matrix loses neighbours. The check: of requests that the training did not
-see, the nearest among other requests must be the same under the served encoder as under the network.
+Per channel, as one scale for a whole weight matrix loses neighbours; with the layers fused where they are a BERT's
+(`retrieval.fusing_onnxruntime`). The check: of requests that the training did not see, the nearest among other requests
+must be the same under the served encoder as under the network.
 """
 
 from __future__ import annotations
@@ -18,16 +19,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
 from retrieval.dual_encoder import KIND, TOKENIZER_FILE, WORDS_FILE, DualEncoder
 from retrieval.dual_encoder_torch import DualEncoderNetwork
 from retrieval.dual_encoder_training_torch import encoded
 from retrieval.errors import ModelFolderError
 from retrieval.folder import write_folder
+from retrieval.fusing_onnxruntime import fuse
 from retrieval.sounds import SoundShape
 
 #: Least share of checked requests with the same nearest neighbour, and of the ten nearest that are the same.
 LEAST_SAME, LEAST_SHARED = 0.97, 0.93
+#: Version of the operators in which a graph is fused: the optimiser knows its forms.
+OPSET = 17
+#: What is quantised; the last two are fused.
+OPERATORS = ["MatMul", "Gemm", "Gather", "Attention", "EmbedLayerNormalization"]
 #: Requests that are checked, and among how many.
 CHECKED, AMONG = 200, 2_000
 
@@ -46,30 +53,28 @@ class NeighbourAgreement:
 
 
 class _Words(nn.Module):
-    """Token ids of one text to the words' part of its vector."""
+    """Token ids of one text, none of them padding, to the words' part of its vector."""
 
     def __init__(self, network: DualEncoderNetwork) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, input_ids: Tensor) -> Tensor:
-        return self.network.meaning(input_ids, torch.ones_like(input_ids))
+        hidden = self.network.words(input_ids=input_ids, attention_mask=torch.ones_like(input_ids)).last_hidden_state
+        return functional.normalize(self.network.project(hidden.mean(dim=1)), dim=-1)
 
 
 def save_encoder(
     network: DualEncoderNetwork, folder: Path, tokenizer: Any, shape: SoundShape, texts: Sequence[str]
 ) -> dict[str, Any]:
-    """Writes the encoder into `folder`, int8 where that agrees on `texts`, and says what was found.
+    """Writes the encoder into `folder`, int8 and fused where that agrees on `texts`, and says what was found.
 
     Raises ModelFolderError where not even the unquantised export agrees.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    whole, small = folder / "float32.part", folder / "int8.part"
-    _export(network, whole)
-    _quantise(whole, small)
     (folder / TOKENIZER_FILE).write_text(tokenizer.to_str(), encoding="utf-8")
     told: dict[str, Any] = {}
-    for kind, path in (("int8", small), ("float32", whole)):
+    for kind, path in _exports(network, folder):
         path.replace(folder / WORDS_FILE)
         _write(network, folder, shape, {"precision": kind})
         agreement = _agreement(network, DualEncoder.load(folder), tokenizer, shape, texts)
@@ -78,11 +83,32 @@ def save_encoder(
             break
     else:
         raise ModelFolderError(f"the exported encoder finds other neighbours than the one that was trained: {told}")
-    for path in (whole, small):
-        path.unlink(missing_ok=True)
+    for path in folder.glob("*.part"):
+        path.unlink()
     facts = {f"agreement_{name}": value for name, value in told[kind].items()}
     _write(network, folder, shape, {"precision": kind, **facts})
     return {"precision": kind, **told}
+
+
+def _exports(network: DualEncoderNetwork, folder: Path) -> Iterator[tuple[str, Path]]:
+    """The network as model files, the fastest first, each made when it is asked for."""
+    traced, fused, whole, small = (folder / f"{name}.part" for name in ("traced", "fused", "float32", "int8"))
+    if _trace(network, traced) and fuse(traced, fused, **_sizes(network)):
+        _quantise(fused, small, fused=True)
+        yield "int8, fused", small
+    _export(network, whole)
+    _quantise(whole, small)
+    yield "int8", small
+    yield "float32", whole
+
+
+def _sizes(network: DualEncoderNetwork) -> dict[str, int]:
+    config = network.words.config
+    return {
+        "layers": int(config.num_hidden_layers),
+        "heads": int(config.num_attention_heads),
+        "hidden": int(config.hidden_size),
+    }
 
 
 def _write(network: DualEncoderNetwork, folder: Path, shape: SoundShape, more: dict[str, Any]) -> None:
@@ -94,26 +120,49 @@ def _write(network: DualEncoderNetwork, folder: Path, shape: SoundShape, more: d
 
 
 def _export(network: DualEncoderNetwork, path: Path) -> None:
-    ids = torch.tensor([[101, 2377, 2189, 102]])
     with _quiet():
         torch.onnx.export(
-            _Words(network).eval(), (ids,), str(path), input_names=["input_ids"], output_names=["meaning"],
+            _Words(network).eval(), (_ids(),), str(path), input_names=["input_ids"], output_names=["meaning"],
             dynamic_shapes=({1: torch.export.Dim("tokens", min=2, max=512)},), dynamo=True, external_data=False,
             verbose=False,
         )  # fmt: skip
 
 
-def _quantise(whole: Path, small: Path) -> None:
+def _ids() -> Tensor:
+    """Tokens that any encoder knows: the export does not depend on which."""
+    return torch.tensor([[0, 1, 2, 3]])
+
+
+def _trace(network: DualEncoderNetwork, path: Path) -> bool:
+    """Exports by tracing, attention written out: the form that can be fused. False: it cannot be traced."""
+    words: Any = network.words
+    before = words.config._attn_implementation
+    try:
+        words.set_attn_implementation("eager")
+        with _quiet():
+            torch.onnx.export(
+                _Words(network).eval(), (_ids(),), str(path), input_names=["input_ids"], output_names=["meaning"],
+                dynamic_axes={"input_ids": {1: "tokens"}}, dynamo=False, opset_version=OPSET,
+            )  # fmt: skip
+    except Exception:  # models of other forms fail in their own ways, and are exported the other way
+        return False
+    finally:
+        words.set_attn_implementation(before)
+    return True
+
+
+def _quantise(whole: Path, small: Path, *, fused: bool = False) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    ready = whole.with_name("ready.part")
-    quant_pre_process(str(whole), str(ready), skip_symbolic_shape=True)
-    operators = ["MatMul", "Gemm", "Gather"]
-    quantize_dynamic(
-        str(ready), str(small), per_channel=True, weight_type=QuantType.QInt8, op_types_to_quantize=operators
-    )
-    ready.unlink()
+    ready = whole if fused else whole.with_name("ready.part")  # what is fused is ready: shapes stop at its operators
+    if not fused:
+        quant_pre_process(str(whole), str(ready), skip_symbolic_shape=True)
+    with _quiet():
+        quantize_dynamic(
+            str(ready), str(small), per_channel=True, weight_type=QuantType.QInt8, op_types_to_quantize=OPERATORS,
+            extra_options={"DefaultTensorType": 1},  # float32, where a fused operator hides it
+        )  # fmt: skip
 
 
 def _agreement(
@@ -146,7 +195,7 @@ def neighbour_agreement(
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without the exporter's warnings, which are about torch's own code and not about the model."""
-    loud = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
+    loud = [logging.getLogger(name) for name in ("", "torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
     levels = [each.level for each in loud]
     try:
         for each in loud:

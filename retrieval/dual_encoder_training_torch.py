@@ -37,11 +37,11 @@ TRAINED_TOKENS = 24
 class EncoderRecipe:
     """How a dual encoder is trained."""
 
-    layers: int | None = 3
+    layers: int | None = 1
     word_dim: int = 256
     sound_dim: int = 128
     batch: int = 96
-    steps: int = 800
+    steps: int = 1_600
     real_share: float = 0.4  # of a batch's pairs, those that were really heard
     rate: float = 1e-4
     sound_rate: float = 3e-3

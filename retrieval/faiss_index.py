@@ -43,7 +43,7 @@ POINTS_PER_LIST = 40  # the least that faiss clusters without a warning
 ENDS = 1 << 16  # bytes at each end of the file that are compared when it is loaded
 
 RECALLED = 10
-LEAST_RECALL = 0.97
+LEAST_RECALL = 0.98  # more than should be found: what a real recogniser mishears is further off than what is made up
 PROBES = 1024  # queries on which recall is measured: its standard error is then about 0.005
 BLEND = 0.5  # of another member in such a query: its cosine with its own member is then about 0.9
 ROUNDING = 1e-6  # cosines nearer than this are a tie

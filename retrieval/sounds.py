@@ -35,13 +35,29 @@ class SoundShape:
     def pieces(self, text: str) -> list[int]:
         """The bucket of every piece of a canonical text, a repeated piece repeated; none for an empty text."""
         words = text[:LONGEST].split()
-        found = [place % self.buckets for word in words for place in _letters(word)]
+        found = [piece for word in words for piece in _runs(f" {word} ", 3)]
         sounds = f"<{''.join(map(sound_of, words))}>"
-        if len(sounds) == 2:
-            return found
-        lengths = range(self.shortest, self.longest + 1)
-        runs = [sounds[at : at + n] for n in lengths for at in range(len(sounds) - n + 1)]
-        return found + [_hashed(run) % self.buckets for run in runs]
+        if len(sounds) > 2:
+            for length in range(self.shortest, self.longest + 1):
+                found += _runs(sounds, length, _SOUND)
+        buckets = self.buckets
+        return [piece % buckets for piece in found]
+
+
+#: What the hash of a run of sounds begins with, so that letters are told from sounds: that of one zero byte.
+_SOUND = crc32(b"\0")
+
+
+def _runs(text: str, length: int, begun: int = 0) -> list[int]:
+    """The hash of every run of so many characters; `begun` is what it goes on from.
+
+    Worked out anew for each text: a table of hashes of so many runs is read more slowly than these are made.
+    """
+    raw = text.encode("utf-8", "surrogatepass")
+    starts = range(len(text) - length + 1)
+    if len(raw) == len(text):
+        return [crc32(raw[at : at + length], begun) for at in starts]
+    return [crc32(text[at : at + length].encode("utf-8", "surrogatepass"), begun) for at in starts]
 
 
 @lru_cache(CACHED_WORDS)
@@ -55,14 +71,3 @@ def sound_of(word: str) -> str:
 def sounds_of(words: Sequence[str]) -> str:
     """The codes of some words, one after the other."""
     return "".join(map(sound_of, words))
-
-
-@lru_cache(CACHED_WORDS)
-def _letters(word: str) -> tuple[int, ...]:
-    marked = f" {word} "
-    return tuple(crc32(marked[at : at + 3].encode("utf-8", "surrogatepass")) for at in range(max(len(marked) - 2, 1)))
-
-
-@lru_cache(CACHED_WORDS)
-def _hashed(run: str) -> int:
-    return crc32(b"\0" + run.encode("utf-8", "surrogatepass"))

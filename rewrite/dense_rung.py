@@ -20,14 +20,24 @@ from rewrite.decision import Action, Reason
 from rewrite.dense_guard import clear_values, dense_guard
 from rewrite.dense_serving import DenseArrays, said_of
 from rewrite.guards import sounds_the_same
-from rewrite.harm_budget import SEPARATOR
-from rewrite.known_values import exchanges_value
+from rewrite.known_values import cuts_value, exchanges_value
 from rewrite.loops import makes_loop
 from rewrite.nearest import NearestModel
 from rewrite.protected import DEFAULT, ProtectedIntents, protects
 from rewrite.reranker import Ranked, log_odds
-from rewrite.reranking import NAN, Asked, Floats, Interpretation, Proposal, features
+from rewrite.reranking import (
+    NAN,
+    Asked,
+    Floats,
+    Interpretation,
+    Knowledge,
+    Proposal,
+    features,
+    features_of,
+    likenesses,
+)
 from rewrite.serving import GOOD, ON, ServingArrays
+from rewrite.thresholds import SEPARATOR
 from rewrite.timings import Stage, Timings
 
 #: Candidates that each layer proposes, and least cosine.
@@ -130,6 +140,7 @@ class DenseRung:
         self.arrays, self.contexts, self.protected, self.nearest = arrays, contexts, protected, nearest
         self._known, self._text_of, self._row_of = lru_cache(CACHED_WORDS)(known), text_of, row_of
         self._success, self._fit, self._rewritten = success, fit, rewritten
+        self._ground = Knowledge(self._known, arrays.fluency, arrays.read)
         self._vector = lru_cache(CACHED_VECTORS)(arrays.retriever.encoder.encode_one)
         self._knows_value = lru_cache(CACHED_VALUES)(arrays.knows_value)
 
@@ -201,26 +212,30 @@ class DenseRung:
         ordered = tuple(found[place] for place in ranked.order)
         if ranked.alone > MOST_ALONE:
             return Judged(ordered, ranked, Action.PASS, Reason.NOT_FAILING)
+        action = self._action(request, ranked, ordered[0].text)
+        if action is Action.PASS:
+            return Judged(ordered, ranked, action, Reason.UNSURE)
         refused = self.refusal(request, ordered[0])
         timings.mark(Stage.GUARD)
-        action = self._action(request, ranked, ordered[0].text)
-        if refused is not None:
-            asks = action is Action.REWRITE and refused is not Reason.GUARD_LOOP
-            return Judged(ordered, ranked, Action.SUGGEST if asks else Action.PASS, refused)
-        reason = Reason.UNSURE if action is Action.PASS else Reason.NEAR_GOOD
-        return Judged(ordered, ranked, action, reason)
+        if refused is None:
+            return Judged(ordered, ranked, action, Reason.NEAR_GOOD)
+        asks = action is Action.REWRITE and refused is not Reason.GUARD_LOOP
+        return Judged(ordered, ranked, Action.SUGGEST if asks else Action.PASS, refused)
 
     def refusal(self, request: Request, candidate: Found) -> Reason | None:
         """Why a guard refuses a candidate, however likely it is; None: none does."""
         said, target = request.said, candidate.text
-        mine, theirs = request.interpretation, candidate.proposal.interpretation
+        mine, theirs = request.interpretation, self.arrays.read(candidate.proposal.frame)
         if protects(said, target, _name(mine), _name(theirs), self.protected):
             return Reason.GUARD_PROTECTED
         if makes_loop(said, target, request.recent, rewritten=self._leads_on):
             return Reason.GUARD_LOOP
         if theirs is None:  # what was meant by the target is not known: what was understood of the request must stay
             return dense_guard(said, target, clear=self._clear(mine), floor=LEAST_UNKNOWN)
-        if exchanges_value(said_of(said).words, theirs.slots, self._knows_value):
+        words = said_of(said).words
+        if mine is not None and cuts_value(words, mine.slots, theirs.slots):
+            return Reason.GUARD_VALUE
+        if exchanges_value(words, theirs.slots, self._knows_value, said_of(target).words):
             return Reason.GUARD_VALUE
         return dense_guard(said, target)
 
@@ -243,11 +258,13 @@ class DenseRung:
         reranker = self.arrays.retriever.reranker
         if reranker is None:
             return self._by_likeness(request, found)
-        return reranker.rank(self.features(request, found))
+        asked, proposals = self.asked(request), [each.proposal for each in found]
+        likeness = likenesses(asked, proposals)
+        return reranker.rank(likeness, lambda place: features_of(asked, proposals, likeness, place, self._ground))
 
     def features(self, request: Request, found: Sequence[Found]) -> Floats:
         """What the reranker sees of the candidates [candidates, NAMES] float32."""
-        return features(self.asked(request), [each.proposal for each in found], self._known, self.arrays.fluency)
+        return features(self.asked(request), [each.proposal for each in found], self._ground)
 
     def _by_likeness(self, request: Request, found: Sequence[Found]) -> Ranked:
         """Without a reranker: the nearest, by the model of letters and sounds."""
@@ -277,16 +294,16 @@ class DenseRung:
         cosines, meanings, sounds = self._views(query, self.arrays.vectors.vectors(places))
         lifts = self.contexts.lift(places, request.tokens) if request.tokens else np.full(len(places), np.nan)
         heard = {text: 1.0 / (place + 1) for place, text in reversed(list(enumerate(request.nbest)))}
-        known = (self._success[places], self.arrays.users[places], self.arrays.chain[places])
+        known = (self._success[places], self.arrays.users[places], self.arrays.chain[places], self.arrays.frame[places])
         columns = [each.tolist() for each in (cosines, meanings, sounds, *known, lifts)]
         found = []
         for (row, mine), *told in zip(rows.items(), *columns, strict=True):
-            cosine, meaning, sound, success, users, chain, lift = told
+            cosine, meaning, sound, success, users, chain, frame, lift = told
             text = self._text_of(row)
             times, age = own.get(row, (0.0, NAN))
             proposal = Proposal(
                 said_of(text), cosine, meaning, sound, success, users, chain, times, age,
-                self.arrays.interpretation(row), heard.get(text, 0.0) if heard else NAN, lift,
+                frame, heard.get(text, 0.0) if heard else NAN, lift,
             )  # fmt: skip
             found.append(Found(row, text, None, mine or row in own, proposal))
         return found
@@ -296,11 +313,11 @@ class DenseRung:
     ) -> Found:
         cosines, meanings, sounds = self._views(query, vector[None])
         row = self._row_of(live.said)
-        frame = self.arrays.interpretation(row) if row >= 0 else None
+        frame = int(self.arrays.frame[row]) if row >= 0 else -1
         proposal = Proposal(
             said_of(live.said), float(cosines[0]), float(meanings[0]), float(sounds[0]),
             live.successes / max(live.turns, 1), 1.0, own_times=live.successes,
-            own_age=(latest - live.last_seen) / DAY_S, interpretation=frame,
+            own_age=(latest - live.last_seen) / DAY_S, frame=frame,
         )  # fmt: skip
         return Found(row, live.said, live.surface, True, proposal)
 

@@ -108,10 +108,9 @@ class DenseArrays:
             **arrays,
         )
 
-    def interpretation(self, row: int) -> Interpretation | None:
-        """How the text of a row is interpreted; None where the log does not say."""
-        number = int(self.frame[row])
-        return interpretation_of(self.frames.key(number)) if number >= 0 else None
+    def read(self, frame: int) -> Interpretation | None:
+        """The interpretation of a number in `frame`; None for -1, where the log does not say."""
+        return interpretation_of(self.frames.key(frame)) if frame >= 0 else None
 
     def frame_key(self, row: int) -> str | None:
         """The same as it was written down; None for no row, -1, as well."""
@@ -251,7 +250,7 @@ def interpretation_of(key: str) -> Interpretation | None:
         return None
 
 
-_fold = Canonicaliser()
+_fold = lru_cache(CACHED_ROWS)(Canonicaliser())  # values of slots are fewer than requests
 
 
 @lru_cache(CACHED_ROWS)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,16 +29,12 @@ from retrieval.errors import FolderError
 from retrieval.model_onnxruntime import OnnxSession
 from rewrite.calibration import Calibration
 from rewrite.errors import ModelError
-from rewrite.reranking import NAMES, Floats
+from rewrite.reranking import LIKENESSES, NAMES, Floats
 
 FILE, VERSION = "reranker.json", 1
 BEST_FILE, ALONE_FILE = "best.onnx", "alone.onnx"
 #: The features that the order goes by; what is not known counts as 0.
-ORDER = (
-    "cosine", "meaning", "sound_cosine", "letters", "sound", "words", "part", "shared_words", "winkler",
-    "differing_sound", "worst_chunk_sound", "same_intent", "same_slots", "slots_kept", "log_users", "own_times",
-    "nbest", "context",
-)  # fmt: skip
+ORDER = LIKENESSES
 _ORDER = [NAMES.index(name) for name in ORDER]
 #: What the second look at the first candidate knows beside its features.
 BEST = (*NAMES, "chance", "next_chance", "lead")
@@ -105,11 +101,15 @@ class Reranker:
                 f"the reranker in {folder} cannot be used: {error}. Train it again, or copy it anew"
             ) from error
 
-    def rank(self, table: Floats) -> Ranked:
-        """Looks at all candidates by their features [candidates, NAMES], and once more at the likeliest."""
-        chances = chances_of(table, self._order)
+    def rank(self, likeness: Floats, look: Callable[[int], Sequence[float]]) -> Ranked:
+        """Puts all candidates in order by their likenesses [candidates, LIKENESSES], and looks at the likeliest.
+
+        `look` gives the features of the candidate at a place, in the order of NAMES.
+        """
+        chances = chances_of(likeness, self._order)
         order = np.argsort(-chances, kind="stable")
-        second = second_look(table, chances, int(order[0]))
+        first = int(order[0])
+        second = second_look(look(first), chances, first)
         right = self._right_calibration.one(float(self._best.run(second)[0, 0]))
         alone = self._alone_calibration.one(float(self._alone.run(second)[0, 0]))
         return Ranked(
@@ -117,24 +117,29 @@ class Reranker:
         )
 
 
-def second_look(table: Floats, chances: Floats, first: int) -> Floats:
-    """What the second look sees of the first candidate [1, BEST] float32."""
+def second_look(features: Sequence[float] | Floats, chances: Floats, first: int) -> Floats:
+    """What the second look sees of the first candidate [1, BEST] float32, from its features [NAMES]."""
     each = chances.tolist()
     chance, following = each[first], max([*each[:first], *each[first + 1 :]], default=0.0)
-    more = [chance, following, math.log(max(chance, LEAST_CHANCE) / max(following, LEAST_CHANCE))]
-    return np.concatenate((table[first], np.array(more, np.float32)), dtype=np.float32)[None]
+    lead = math.log(max(chance, LEAST_CHANCE) / max(following, LEAST_CHANCE))
+    return np.array([(*features, chance, following, lead)], np.float32)
 
 
 def ordered_by(table: Floats) -> Floats:
-    """The features that the order goes by [candidates, ORDER] float32."""
-    return np.nan_to_num(table[:, _ORDER])
+    """The likenesses among the features [candidates, NAMES]: [candidates, ORDER] float32."""
+    return table[:, _ORDER]
 
 
-def chances_of(table: Floats, weights: Floats) -> Floats:
-    """P(each candidate is what was meant), if one is [candidates] float32, from features [candidates, NAMES]."""
-    values = ordered_by(table) @ weights
+def chances_of(likeness: Floats, weights: Floats) -> Floats:
+    """P(each candidate is what was meant), if one is [candidates] float32, from likenesses [candidates, ORDER]."""
+    values = known_or_0(likeness) @ weights
     chances = np.exp(values - values.max())
     return np.asarray(chances / chances.sum(), np.float32)
+
+
+def known_or_0(likeness: Floats) -> Floats:
+    """Likenesses with 0 for what is not known."""
+    return np.where(np.isnan(likeness), np.float32(0.0), likeness)
 
 
 def log_odds(share: float) -> float:

@@ -8,15 +8,16 @@ Three groups of features, all float32:
 
 The first two, with the third, say how likely a candidate is what was meant; the third, with the best candidate's, how
 likely the request as said is right. What is not known is NaN, which trees handle as they find best.
+
+LIKENESSES are the few of PAIR by which candidates are put in order: they are cheap, and only the first candidate is
+looked at with all of them.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 from rapidfuzz import fuzz
 from rapidfuzz.distance import Indel, JaroWinkler, Levenshtein
 
-from dialogue.similarity import sound_key
+from dialogue.similarity import sound_key, word_sound
 from rewrite.guards import FILLERS
 from rewrite.spoken import numbers_of
 
@@ -42,53 +43,48 @@ REQUEST = (
     "previous_success",
 )  # fmt: skip
 NAMES = (*PAIR, *RANK, *REQUEST)
+LIKENESSES = (
+    "cosine", "meaning", "sound_cosine", "letters", "sound", "words", "log_users", "own_times", "nbest", "context",
+)  # fmt: skip
 NAN = math.nan
 
-#: Where each group stands among all, and by what candidates are ahead of one another.
-_PAIR, _RANK = slice(0, len(PAIR)), slice(len(PAIR), len(PAIR) + len(RANK))
-_REQUEST = slice(len(PAIR) + len(RANK), len(NAMES))
-_LED = tuple(PAIR.index(name) for name in ("cosine", "sound", "letters"))
+#: By what candidates are ahead of one another, by their places among the likenesses.
+_LED = tuple(LIKENESSES.index(name) for name in ("cosine", "sound", "letters"))
 _UNKNOWN = (NAN,) * 5
 _alike = Indel.normalized_similarity
 
 Floats = NDArray[np.float32]
 
 
-@dataclass(frozen=True)
 class Said:
-    """A canonical text, with what is worked out of it once."""
+    """A canonical text and how it sounds."""
 
-    text: str
+    __slots__ = ("sound", "text")
 
-    @cached_property
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.sound = sound_key(text)
+
+    def __repr__(self) -> str:
+        return f"Said({self.text!r})"
+
+    @property
     def words(self) -> list[str]:
+        """Its words."""
         return self.text.split()
 
-    @cached_property
-    def word_set(self) -> frozenset[str]:
-        return frozenset(self.words)
 
-    @cached_property
-    def sound(self) -> str:
-        return sound_key(self.text)
-
-    @cached_property
-    def padded(self) -> str:
-        """With a space on either side, so that whole words can be looked for."""
-        return f" {self.text} "
-
-    @cached_property
-    def numbers(self) -> tuple[str, ...]:
-        return numbers_of(self.text)
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Interpretation:
-    """Domain, intent and slots; values canonical."""
+    """Domain, intent and slots; values canonical. `names` are those of the slots."""
 
     domain: str | None
     intent: str | None
     slots: tuple[tuple[str, str], ...] = ()
+    names: frozenset[str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", frozenset([name for name, _ in self.slots]))
 
     @classmethod
     def of(
@@ -98,20 +94,10 @@ class Interpretation:
         pairs = sorted((str(name), slot_value(value, canonical)) for name, value in slots.items() if value is not None)
         return cls(domain, intent, tuple(pairs))
 
-    @cached_property
+    @property
     def key(self) -> tuple[object, ...]:
         """All three, for a quick comparison."""
         return (self.domain, self.intent, self.slots)
-
-    @cached_property
-    def names(self) -> frozenset[str]:
-        """Of the slots."""
-        return frozenset(name for name, _ in self.slots)
-
-    @cached_property
-    def padded(self) -> tuple[str, ...]:
-        """The values, each with a space on either side."""
-        return tuple(f" {value} " for _, value in self.slots)
 
 
 def slot_value(value: object, canonical: Callable[[str], str]) -> str:
@@ -126,7 +112,10 @@ def slot_value(value: object, canonical: Callable[[str], str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A candidate with what is known of it. Similarities are cosines; NaN and None: not known."""
+    """A candidate with what is known of it. Similarities are cosines; NaN: not known.
+
+    frame   number of its interpretation, the same for the same; -1: not known
+    """
 
     said: Said
     cosine: float
@@ -137,7 +126,7 @@ class Proposal:
     chain: float = NAN
     own_times: float = 0.0
     own_age: float = NAN
-    interpretation: Interpretation | None = None
+    frame: int = -1
     nbest: float = NAN
     context: float = NAN
 
@@ -155,53 +144,91 @@ class Asked:
     previous_success: float = NAN
 
 
-def features(
-    asked: Asked,
-    proposals: Sequence[Proposal],
-    known: Callable[[str], bool],
-    fluency: Callable[[Sequence[str]], tuple[float, float]],
-) -> Floats:
-    """The features of every candidate [candidates, NAMES] float32; `known` says whether a working request has a word,
-    `fluency` how usual a run of words is: (the least, the mean) log-probability."""
-    if not proposals:
-        return np.empty((0, len(NAMES)), np.float32)
-    table = np.empty((len(proposals), len(NAMES)), np.float32)
-    table[:, _PAIR] = [_pair(asked, each, known) for each in proposals]
-    table[:, _RANK] = _rank(table, proposals)
-    table[:, _REQUEST] = _request(asked, table, known, fluency)
-    return table
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """What working requests tell.
+
+    known            whether one of them has a word
+    fluency          how usual a run of words is: (the least, the mean) log-probability
+    interpretation   the interpretation of a number (`Proposal.frame`); None where it cannot be read
+    """
+
+    known: Callable[[str], bool]
+    fluency: Callable[[Sequence[str]], tuple[float, float]]
+    interpretation: Callable[[int], Interpretation | None]
 
 
-def _pair(asked: Asked, candidate: Proposal, known: Callable[[str], bool]) -> tuple[float, ...]:
-    one, other = asked.said, candidate.said
-    text, proposed, words, their = one.text, other.text, one.words, other.words
-    shared = len(one.word_set & other.word_set)
-    union = len(one.word_set) + len(other.word_set) - shared
+def likenesses(asked: Asked, proposals: Sequence[Proposal]) -> Floats:
+    """What the candidates are put in order by [candidates, LIKENESSES] float32."""
+    text, sound = asked.said.text, asked.said.sound
+    rows = [
+        (
+            each.cosine,
+            each.meaning,
+            each.sound,
+            _alike(text, each.said.text),
+            _alike(sound, each.said.sound),
+            fuzz.token_sort_ratio(text, each.said.text) / 100,
+            math.log1p(each.users),
+            math.log1p(each.own_times),
+            each.nbest,
+            each.context,
+        )
+        for each in proposals
+    ]
+    return np.array(rows, np.float32).reshape(len(rows), len(LIKENESSES))
+
+
+def features(asked: Asked, proposals: Sequence[Proposal], ground: Knowledge) -> Floats:
+    """The features of every candidate [candidates, NAMES] float32."""
+    likeness = likenesses(asked, proposals)
+    rows = [features_of(asked, proposals, likeness, place, ground) for place in range(len(proposals))]
+    return np.array(rows, np.float32).reshape(len(rows), len(NAMES))
+
+
+def features_of(
+    asked: Asked, proposals: Sequence[Proposal], likeness: Floats, place: int, ground: Knowledge
+) -> tuple[float, ...]:
+    """The features of the candidate at one place, in the order of NAMES; `likeness` is that of all of them."""
     return (
-        candidate.cosine,
-        candidate.meaning,
-        candidate.sound,
-        _alike(text, proposed),
-        _alike(one.sound, other.sound),
-        fuzz.token_sort_ratio(text, proposed) / 100,
+        *_pair(asked, proposals[place], likeness[place].tolist(), ground),
+        *_rank(proposals, likeness, place),
+        *_request(asked, likeness, ground),
+    )
+
+
+def _pair(asked: Asked, candidate: Proposal, like: Sequence[float], ground: Knowledge) -> tuple[float, ...]:
+    """`like` are its likenesses."""
+    text, proposed = asked.said.text, candidate.said.text
+    words, their = text.split(), proposed.split()
+    one, other = set(words), set(their)
+    shared = len(one & other)
+    cosine, meaning, sounds, letters, sound, sorted_words, users, own, nbest, context = like
+    return (
+        cosine,
+        meaning,
+        sounds,
+        letters,
+        sound,
+        sorted_words,
         fuzz.partial_ratio(text, proposed) / 100,
-        shared / max(union, 1),
+        shared / max(len(one) + len(other) - shared, 1),
         JaroWinkler.normalized_similarity(text, proposed),
-        *_changes(words, their, known),
-        one.numbers != other.numbers,
+        *_changes(words, their, ground.known),
+        numbers_of(text) != numbers_of(proposed),
         len(text) / max(len(proposed), 1),
         len(words) - len(their),
         words[:1] == their[:1],
         words[-1:] == their[-1:],
         candidate.success,
-        math.log1p(candidate.users),
+        users,
         candidate.chain,
-        math.log1p(candidate.own_times),
+        own,
         candidate.own_age,
-        *_agreement(asked.interpretation, candidate),
-        candidate.nbest,
-        candidate.context,
-        not known(their[0]) if their else 0.0,
+        *_agreement(asked.interpretation, proposed, ground.interpretation, candidate.frame),
+        nbest,
+        context,
+        not ground.known(their[0]) if their else 0.0,
     )
 
 
@@ -209,114 +236,122 @@ def _changes(said: Sequence[str], proposed: Sequence[str], known: Callable[[str]
     """How alike what was replaced is to what replaces it, at worst, and how many words come and go."""
     gone: list[str] = []
     came: list[str] = []
-    old: Sequence[str] = ()
-    new: Sequence[str] = ()
     sounds = 0.0
     worst, worst_sound = 1.0, 1.0
     replaced = dropped = added = dropped_known = replaced_known = 0
-    for step in Levenshtein.opcodes(said, proposed):
-        if (tag := step.tag) == "equal":
-            continue
-        old, new = said[step.src_start : step.src_end], proposed[step.dest_start : step.dest_end]
+    steps = differences(said, proposed)
+    for old, new in steps:
         gone += old
         came += new
-        if tag == "replace":
+        if old and new:
             worst = min(worst, _alike("".join(old), "".join(new)))
             sounds = _sound(old, new)
             worst_sound = min(worst_sound, sounds)
             replaced += len(new)
             replaced_known += _count_known(old, known)
-        elif tag == "delete":
+        elif old:
             dropped += len([word for word in old if word not in FILLERS])
             dropped_known += _count_known(old, known)
         else:
             added += len([word for word in new if word not in FILLERS])
     if not (gone and came):
         sounds = 0.0
-    elif gone != old or came != new:  # more changes than the last
+    elif len(steps) > 1:
         sounds = _sound(gone, came)
     return (sounds, worst, worst_sound, replaced, dropped, added, dropped_known, replaced_known)
 
 
+def differences(one: Sequence[str], other: Sequence[str]) -> list[tuple[Sequence[str], Sequence[str]]]:
+    """The runs of words in which two texts differ, as Levenshtein lays them: (in one, in the other), in order.
+
+    Most texts differ in one place, which is found by what they begin and end with alike.
+    """
+    least = min(len(one), len(other))
+    first = last = 0
+    while first < least and one[first] == other[first]:
+        first += 1
+    least -= first
+    while last < least and one[-1 - last] == other[-1 - last]:
+        last += 1
+    old, new = one[first : len(one) - last], other[first : len(other) - last]
+    if not (old or new):
+        return []
+    if not (old and new) or len(old) == len(new) == 1:
+        return [(old, new)]
+    steps: Any = Levenshtein.opcodes(old, new).as_list()  # plain tuples: quicker than steps with attributes
+    return [(old[begin:end], new[start:stop]) for tag, begin, end, start, stop in steps if tag != "equal"]
+
+
 def _sound(one: Sequence[str], other: Sequence[str]) -> float:
-    return _alike(sound_key(" ".join(one)), sound_key(" ".join(other)))
+    if len(one) == len(other) == 1:
+        return _alike(word_sound(one[0]), word_sound(other[0]))
+    return _alike("".join(map(word_sound, one)), "".join(map(word_sound, other)))
 
 
 def _count_known(words: Sequence[str], known: Callable[[str], bool]) -> int:
     return len([word for word in words if word not in FILLERS and known(word)])
 
 
-def _agreement(asked: Interpretation | None, candidate: Proposal) -> tuple[float, ...]:
+def _agreement(
+    asked: Interpretation | None, proposed: str, read: Callable[[int], Interpretation | None], frame: int
+) -> tuple[float, ...]:
     """Whether the candidate is taken as the request was: domain, intent, slots; and which slot values it keeps."""
     if asked is None:
         return _UNKNOWN
-    values, text = asked.padded, candidate.said.padded
-    kept = len([value for value in values if value in text])
-    share = kept / len(values) if values else NAN
-    other = candidate.interpretation
+    text = f" {proposed} "
+    kept, count = sum(f" {value} " in text for _, value in asked.slots), len(asked.slots)
+    share = kept / count if count else NAN
+    other = read(frame) if frame >= 0 else None
     if other is None:
-        return (NAN, NAN, NAN, share, len(values) - kept)
+        return (NAN, NAN, NAN, share, count - kept)
     mine, theirs = asked.names, other.names
     same = len(mine & theirs) / len(mine | theirs) if mine or theirs else 1.0
     domain = asked.domain == other.domain
-    return (domain, domain and asked.intent == other.intent, same, share, len(values) - kept)
+    return (domain, domain and asked.intent == other.intent, same, share, count - kept)
 
 
-def _rank(table: Floats, proposals: Sequence[Proposal]) -> list[tuple[float, ...]]:
-    """Place by cosine, and by how much each is ahead of the best other: in cosine, sound and letters.
+def _rank(proposals: Sequence[Proposal], likeness: Floats, place: int) -> tuple[float, ...]:
+    """Place by cosine; by how much it is ahead of the best other, in cosine, sound and letters; and how many others
+    are interpreted just as it is, -1 where it is not known how."""
+    columns = [likeness[:, column].tolist() for column in _LED]
+    cosines, own = columns[0], columns[0][place]
+    before = sum(other > own or (other == own and at < place) for at, other in enumerate(cosines))
+    if own != own:  # not known: after all that are
+        before = sum(other == other or at < place for at, other in enumerate(cosines))
+    frame = proposals[place].frame
+    votes = sum(each.frame == frame for each in proposals) - 1 if frame >= 0 else -1
+    return (before, *(_lead(values, place) for values in columns), votes)
 
-    Plain numbers: of some ten candidates, numpy would take longer to call than to count.
-    """
-    cosines, sounds, letters = (table[:, place].tolist() for place in _LED)
-    order = sorted(range(len(cosines)), key=lambda place: (cosines[place] != cosines[place], -cosines[place]))
-    ranks = [0] * len(order)
-    for rank, place in enumerate(order):
-        ranks[place] = rank
-    leads = (_leads(values) for values in (cosines, sounds, letters))
-    return list(zip(ranks, *leads, _frame_votes(proposals), strict=True))
 
-
-def _leads(values: list[float]) -> list[float]:
-    """By how much each value is ahead of the best other; NaN where one is."""
-    if len(values) == 1:
-        return values
-    *_, second, first = sorted(values)
+def _lead(values: list[float], place: int) -> float:
+    """By how much a value is ahead of the best other; NaN where one is."""
+    others = values[:place] + values[place + 1 :]
     if any(value != value for value in values):
-        return [NAN] * len(values)
-    return [value - (second if value == first else first) for value in values]
+        return NAN
+    return values[place] - max(others) if others else values[place]
 
 
-def _frame_votes(proposals: Sequence[Proposal]) -> list[int]:
-    """How many of the other candidates are interpreted just as this one; -1 where it is not known how."""
-    keys = [None if each.interpretation is None else each.interpretation.key for each in proposals]
-    counts = Counter(keys)
-    return [-1 if key is None else counts[key] - 1 for key in keys]
-
-
-def _request(
-    asked: Asked,
-    table: Floats,
-    known: Callable[[str], bool],
-    fluency: Callable[[Sequence[str]], tuple[float, float]],
-) -> list[float]:
+def _request(asked: Asked, likeness: Floats, ground: Knowledge) -> tuple[float, ...]:
     words = asked.said.words
-    unknown = [word for word in words if not known(word)]
-    least, mean = fluency(words)
-    slots = asked.interpretation.slots if asked.interpretation else ()
-    in_slots = {word for _, value in slots for word in value.split()}
-    return [
+    unknown = [word for word in words if not ground.known(word)]
+    least, mean = ground.fluency(words)
+    taken = asked.interpretation
+    in_slots = {word for _, value in taken.slots for word in value.split()} if taken and unknown else ()
+    cosine, sound = (max(likeness[:, column].tolist()) for column in _LED[:2])
+    return (
         len(words),
         len(unknown),
         len(unknown) / max(len(words), 1),
         least,
         mean,
-        len(table),
-        *(float(table[:, place].max()) for place in _LED[:2]),
-        float(bool(slots)) if asked.interpretation else NAN,
-        float(any(word in in_slots for word in unknown)) if asked.interpretation else NAN,
+        len(likeness),
+        cosine,
+        sound,
+        float(bool(taken.slots)) if taken else NAN,
+        float(any(word in in_slots for word in unknown)) if taken else NAN,
         asked.nlu_confidence,
         asked.asr_confidence,
         asked.said_before,
         asked.said_success,
         asked.previous_success,
-    ]
+    )

@@ -24,12 +24,12 @@ from retrieval.sounds import SoundShape
 from rewrite.dense_rung import DenseRung, Request, slice_of
 from rewrite.dense_serving import DenseArrays, Population, build_dense
 from rewrite.errors import ModelError
-from rewrite.harm_budget import Thresholds
 from rewrite.models import PACKAGED, resolve_model
 from rewrite.progress import Progress
 from rewrite.reranker_training import Example, RerankerRecipe, enough, train_reranker
 from rewrite.retriever import ENCODER, RERANKER, Retriever, save
 from rewrite.serving import ServingArrays
+from rewrite.thresholds import Thresholds
 from rewrite.timings import Timings
 
 #: Pairs of what was heard and meant that an encoder is trained from, at least; with fewer it is taken as it is.
@@ -59,8 +59,8 @@ class RetrieverRecipe:
     """How a retriever is trained."""
 
     model: str = PACKAGED  # folder, Hugging Face id, or "packaged"
-    layers: int | None = 3
-    steps: int = 800
+    layers: int | None = 1
+    steps: int = 1_600
     reranker: RerankerRecipe = field(default_factory=RerankerRecipe)
     seed: int = 0
     encoder_share: float = 0.5  # of the groups, those that the encoder learns from; the trees learn from the others
@@ -107,6 +107,9 @@ def train_retriever(
         seen = [each for each in attempts if _for_encoder(each.group, recipe.encoder_share)]
         heard = [(each.request.said, each.meant) for each in seen if not each.alone and each.meant]
         known = list(dict.fromkeys([*Population.over(arrays, ground.users).working, *texts]))
+        if not known:
+            none = f"no request in {ground.index} is known to work, so that none could be proposed"
+            raise ModelError(f"{none}: learn the bundle from a longer log first")
         try:
             told = train_encoder(known, ground.frames, [*heard, *pairs], out / ENCODER, recipe, progress)
         except FolderError as error:

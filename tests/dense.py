@@ -26,13 +26,13 @@ from rewrite.calibration import Calibration
 from rewrite.config import LearnConfig
 from rewrite.contextual import ContextCounts
 from rewrite.dense_serving import FOLDER, RETRIEVER, Population, build_dense
-from rewrite.harm_budget import Thresholds
 from rewrite.reranker import ALONE_FILE, BEST, BEST_FILE, ORDER
 from rewrite.reranker import FILE as RERANKER_FILE
 from rewrite.reranker import VERSION as RERANKER_VERSION
 from rewrite.reranking import NAMES
 from rewrite.retriever import ENCODER, RERANKER, Retriever, carry, save
 from rewrite.serving import GOOD, Correction, TableEntry, build_serving
+from rewrite.thresholds import Thresholds
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 SHAPE = SoundShape(buckets=1 << 12)

@@ -39,6 +39,7 @@ HEAVY = {
     "onnxruntime": {
         "rephrase_detection/span_onnx.py",
         "retrieval/dual_encoder_export_torch.py",
+        "retrieval/fusing_onnxruntime.py",
         "retrieval/model_onnxruntime.py",
     },
     "sentence_transformers": {"rephrase_detection/cosine_sentence_transformers.py"},

@@ -48,13 +48,7 @@ RECIPE = EncoderRecipe(
 DATA = EncoderData(PAIRS, REQUESTS, {"play jazz": "music", "find jazz": "music"})
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Several threads on so small a model wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -238,12 +232,42 @@ def test_the_served_encoder_gives_the_vectors_of_the_network(
     wanted = np.concatenate([encoded(trained[0], [text], tokenizer, SHAPE) for text in REQUESTS])
     found = np.stack([encoder.encode_one(text) for text in REQUESTS])
     assert (wanted * found).sum(axis=1).min() > 0.99  # the cosine of a text with itself
-    assert told["precision"] == "int8"
-    assert told["int8"]["same_nearest"] >= 0.97
+    assert told["precision"] == "int8, fused"
+    assert told["int8, fused"]["same_nearest"] >= 0.97
     assert sorted(path.name for path in folder.iterdir()) == ["meta.json", "sounds.npy", TOKENIZER_FILE, WORDS_FILE]
     facts = json.loads((folder / "meta.json").read_text())["facts"]
     assert facts["agreement_requests"] == len(REQUESTS)
     assert facts["share"] == pytest.approx(float(torch.sigmoid(trained[0].share.detach())))
+
+
+def test_a_berts_layers_are_fused_and_what_is_there_for_padding_is_gone(
+    served: tuple[Path, dict[str, Any]], trained: tuple[DualEncoderNetwork, list[float]]
+):
+    import onnx
+
+    layers = trained[0].words.config.num_hidden_layers
+    nodes = onnx.load(served[0] / WORDS_FILE).graph.node
+    attention = [node for node in nodes if node.op_type == "QAttention"]
+    assert len(attention) == layers
+    assert all(len(node.input) < 6 or not node.input[5] for node in attention)  # the mask
+    assert not {"Where", "ConstantOfShape", "Softmax"} & {node.op_type for node in nodes}
+
+
+def test_an_encoder_of_another_form_is_served_as_it_is(bert: Path, tmp_path: Path):
+    from transformers import AlbertConfig, AlbertModel
+
+    tokenizer = load_tokenizer(bert / TOKENIZER_FILE)
+    torch.manual_seed(0)
+    config = AlbertConfig(
+        vocab_size=tokenizer.get_vocab_size(), embedding_size=16, hidden_size=32, num_hidden_layers=2,
+        num_attention_heads=2, intermediate_size=64, max_position_embeddings=64,
+    )  # fmt: skip
+    network = DualEncoderNetwork(AlbertModel(config, add_pooling_layer=False), 16, 16, SHAPE.buckets).eval()
+    told = save_encoder(network, tmp_path, tokenizer, SHAPE, REQUESTS)
+    assert told["precision"] in ("int8", "float32")
+    assert "int8, fused" not in told
+    found = DualEncoder.load(tmp_path).encode_one("play jazz")
+    assert encoded(network, ["play jazz"], tokenizer, SHAPE)[0] @ found > 0.99
 
 
 def test_agreement_counts_neighbours_by_hand():

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import math
 import shutil
 import subprocess
 import sys
@@ -15,17 +18,21 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from retrieval import HistoryEntry
 from rewrite.bundle import Bundle
+from rewrite.cli import app
+from rewrite.cli_batch import decide_log
 from rewrite.decision import Action, Decision, Reason, Source
 from rewrite.dense_rung import DenseRung, Request, _merged, slice_of
 from rewrite.dense_serving import DenseArrays
 from rewrite.engine import EngineConfig, RewriteEngine
 from rewrite.errors import BundleError, DamagedBundle, ModelError
-from rewrite.harm_budget import Thresholds
+from rewrite.reloading import ReloadingEngine
 from rewrite.reranking import Interpretation
 from rewrite.serving import FAILING, GOOD, PUBLIC, ServingArrays, TableEntry
+from rewrite.thresholds import Thresholds
 from rewrite.timings import Timings
 from tests.dense import bundle_of, judging_retriever, tiny_retriever, words_of
 
@@ -110,6 +117,56 @@ def worked(engine: RewriteEngine, user: str, text: str, number: int = 0) -> None
 
 def texts_in(decision: Decision) -> set[str]:
     return {decision.text.lower(), *(each.text.lower() for each in decision.alternatives)} - {decision.original.lower()}
+
+
+# What comes with a request
+
+
+def right(decision: Decision) -> float:
+    return float(decision.evidence["right"])
+
+
+def test_how_sure_the_recogniser_was_reaches_the_trees_from_every_door(tmp_path: Path):
+    engine = judging(tmp_path, Thresholds({"": 5.0}, {"": 4.0}), by="asr_confidence")
+    said = "show the gardin camera"
+    low, high = engine.rewrite(said, asr_confidence=0.2), engine.rewrite(said, asr_confidence=0.9)
+    assert right(low) < right(high)
+    assert right(engine.rewrite(said, nbest=[{"text": said, "score": 0.2}])) == right(low)  # where nothing else is said
+    assert right(engine.rewrite(said, asr_confidence=0.9, nbest=[{"text": said, "score": 0.2}])) == right(high)
+    unknown = right(engine.rewrite(said))
+    assert right(low) < unknown < right(high)
+    for odd in (-3.7, 1.5, math.nan, "sure"):
+        assert right(engine.rewrite(said, asr_confidence=odd)) == unknown
+    assert right(engine.rewrite(said, nbest=[{"text": said, "score": -12.5}])) == unknown  # no share, but log-odds
+    piped = engine.pipe([(said, None), {"text": said, "asr_confidence": 0.9}])
+    assert [right(each) for each in piped] == [unknown, right(high)]
+    assert [right(each) for each in engine.rewrite_batch([said, said], asr_confidence=0.2)] == [right(low)] * 2
+    reloading = ReloadingEngine(tmp_path / "bundle", PATIENT)
+    try:
+        assert right(asyncio.run(reloading.rewrite_async(said, asr_confidence=0.9))) == right(high)
+        assert [right(each) for each in reloading.pipe([{"text": said, "asr_confidence": 0.2}])] == [right(low)]
+
+        async def streamed() -> list[float]:
+            return [right(each) async for each in reloading.pipe_async([{"text": said, "asr_confidence": 0.2}])]
+
+        assert asyncio.run(streamed()) == [right(low)]
+    finally:
+        reloading.close()
+
+
+def test_a_batch_and_a_query_give_what_the_log_and_the_options_hold(tmp_path: Path):
+    engine = judging(tmp_path, Thresholds({"": 5.0}, {"": 4.0}), by="asr_confidence")
+    said = "show the gardin camera"
+    turn = {"turn_id": "1", "user_id": "u", "timestamp": 1e9, "text": said, "asr": {"confidence": 0.9}}
+    served = {"original": said, "rewrite": "show the garden camera"}
+    rewritten = {**turn, "turn_id": "2", "text": served["rewrite"], "served": served}  # what was heard is what was said
+    (tmp_path / "log.jsonl").write_text("".join(json.dumps(each) + "\n" for each in (turn, rewritten)))
+    decide_log(engine, tmp_path / "log.jsonl", tmp_path / "out.jsonl")
+    found = [json.loads(line)["decision"] for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    expected = right(engine.rewrite(said, "u", asr_confidence=0.9))
+    assert [each["evidence"]["right"] for each in found] == [expected] * 2
+    done = CliRunner().invoke(app, ["query", str(tmp_path / "bundle"), said, "--asr-confidence", "0.9", "--json"])
+    assert json.loads(done.stdout)["evidence"]["right"] == right(engine.rewrite(said, asr_confidence=0.9))
 
 
 # Candidates
@@ -210,7 +267,7 @@ def test_what_is_known_of_a_candidate(rung: DenseRung):
     assert imagine.chain == pytest.approx(0.93)  # a rewrite leads here
     assert np.isnan(jazz.chain)
     assert imagine.users == 9
-    assert imagine.interpretation == Interpretation("music", "play", (("artist", "imagine dragons"),))
+    assert rung.arrays.read(imagine.frame) == Interpretation("music", "play", (("artist", "imagine dragons"),))
     assert jazz.context > 0  # it is said to a speaker
     assert imagine.context == 0.0
     assert imagine.cosine == pytest.approx(

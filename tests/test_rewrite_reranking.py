@@ -10,7 +10,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rewrite.reranking import NAMES, PAIR, RANK, REQUEST, Asked, Interpretation, Proposal, Said, features
+from rewrite.reranking import (
+    LIKENESSES,
+    NAMES,
+    PAIR,
+    RANK,
+    REQUEST,
+    Asked,
+    Interpretation,
+    Knowledge,
+    Proposal,
+    Said,
+    features,
+    features_of,
+    likenesses,
+)
 
 KNOWN = frozenset("play imagine dragons jazz some call mom in the kitchen".split())
 
@@ -23,9 +37,18 @@ def fluency(words: Sequence[str]) -> tuple[float, float]:
     return -float(len(words)), -0.5
 
 
+FRAMES = [
+    Interpretation("music", "play", (("artist", "imagine dragons"),)),
+    Interpretation("phone", "play"),
+    Interpretation("a", "x", (("s", "jazz"),)),
+    Interpretation("b", None, (("s", "mom"), ("t", "kitchen"))),
+]
+GROUND = Knowledge(known, fluency, FRAMES.__getitem__)
+
+
 def table(asked: Asked, *proposals: Proposal) -> list[dict[str, float]]:
     """The features by name, of each proposal."""
-    found = features(asked, proposals, known, fluency)
+    found = features(asked, proposals, GROUND)
     assert found.dtype == np.float32
     assert found.shape == (len(proposals), len(NAMES))
     return [dict(zip(NAMES, row.tolist(), strict=True)) for row in found]
@@ -90,11 +113,10 @@ def test_numbers_that_differ_are_told():
 def test_interpretations_are_compared():
     mine = Interpretation("music", "play", (("artist", "imagine dragons"), ("room", "kitchen")))
     asked = Asked(Said("play imagine dragons in the kitchen"), mine, 0.7, 0.6)
-    theirs = Interpretation("music", "play", (("artist", "imagine dragons"),))
     one, other, bare = table(
         asked,
-        Proposal(Said("play imagine dragons"), 0.9, interpretation=theirs),
-        Proposal(Said("call mom"), 0.1, interpretation=Interpretation("phone", "play")),
+        Proposal(Said("play imagine dragons"), 0.9, frame=0),
+        Proposal(Said("call mom"), 0.1, frame=1),
         Proposal(Said("play imagine dragons in the kitchen now"), 0.8),
     )
     assert [one[name] for name in ("same_domain", "same_intent", "same_slots")] == [1.0, 1.0, 0.5]
@@ -119,7 +141,7 @@ def test_what_is_not_known_is_nan_and_what_is_is_not():
 
 
 def test_places_and_leads_by_hand():
-    first, second, third = table(ASKED, JAZZ, IMAGINE, Proposal(Said("play jazz"), 0.4, interpretation=None))
+    first, second, third = table(ASKED, JAZZ, IMAGINE, Proposal(Said("play jazz"), 0.4))
     assert [each["rank"] for each in (first, second, third)] == [1.0, 0.0, 2.0]
     leads = [each["cosine_lead"] for each in (first, second, third)]
     assert leads == pytest.approx([-0.3, 0.3, -0.4])
@@ -132,12 +154,11 @@ def test_places_and_leads_by_hand():
 
 
 def test_candidates_of_one_interpretation_vote_for_each_other():
-    frame = Interpretation("music", "play")
     found = table(
         ASKED,
-        Proposal(Said("play jazz"), 0.5, interpretation=frame),
-        Proposal(Said("play some jazz"), 0.5, interpretation=frame),
-        Proposal(Said("call mom"), 0.5, interpretation=Interpretation("phone", "call")),
+        Proposal(Said("play jazz"), 0.5, frame=0),
+        Proposal(Said("play some jazz"), 0.5, frame=0),
+        Proposal(Said("call mom"), 0.5, frame=1),
     )
     assert [each["same_frame_near"] for each in found] == [1.0, 1.0, 0.0]
     assert [each["same_frame_near"] for each in table(ASKED, IMAGINE, JAZZ)] == [-1.0, -1.0]  # not known
@@ -156,7 +177,7 @@ def test_the_request_is_told_of_by_itself():
 
 
 def test_no_candidates_have_no_features():
-    assert features(ASKED, [], known, fluency).shape == (0, len(NAMES))
+    assert features(ASKED, [], GROUND).shape == (0, len(NAMES))
 
 
 text = st.lists(st.sampled_from([*sorted(KNOWN), "maj", "and", "five", "7", "not", "off"]), max_size=5).map(" ".join)
@@ -170,14 +191,24 @@ frame = st.one_of(
         st.sampled_from([(), (("s", "jazz"),), (("s", "mom"), ("t", "kitchen"))]),
     ),
 )
-proposal = st.builds(Proposal, text.map(Said), st.floats(-1, 1), share, share, share, share, interpretation=frame)
+proposal = st.builds(Proposal, text.map(Said), st.floats(-1, 1), share, share, share, share, frame=st.integers(-1, 3))
+
+
+@settings(max_examples=60)
+@given(asked=st.builds(Asked, text.map(Said), frame), proposals=st.lists(proposal, min_size=1, max_size=5))
+def test_one_candidate_is_looked_at_as_all_are(asked: Asked, proposals: list[Proposal]):
+    found, likeness = features(asked, proposals, GROUND), likenesses(asked, proposals)
+    assert np.array_equal(found[:, [NAMES.index(name) for name in LIKENESSES]], likeness, equal_nan=True)
+    for place, row in enumerate(found):
+        one = np.array(features_of(asked, proposals, likeness, place, GROUND), np.float32)
+        assert np.array_equal(one, row, equal_nan=True)
 
 
 @settings(max_examples=60)
 @given(asked=st.builds(Asked, text.map(Said), frame), proposals=st.lists(proposal, min_size=1, max_size=5))
 def test_the_order_of_the_candidates_changes_nothing_but_ties(asked: Asked, proposals: list[Proposal]):
-    found = features(asked, proposals, known, fluency)
-    turned = features(asked, proposals[::-1], known, fluency)[::-1]
+    found = features(asked, proposals, GROUND)
+    turned = features(asked, proposals[::-1], GROUND)[::-1]
     kept = [place for place, name in enumerate(NAMES) if name != "rank"]
     assert np.array_equal(found[:, kept], turned[:, kept], equal_nan=True)
     finite = found[~np.isnan(found)]

@@ -13,7 +13,7 @@ from rapidfuzz.distance import Indel, JaroWinkler, Levenshtein
 
 from dialogue.similarity import sound_key
 from rewrite.guards import FILLERS
-from rewrite.reranking import NAMES, PAIR, Asked, Interpretation, Proposal, Said, features
+from rewrite.reranking import NAMES, PAIR, Asked, Interpretation, Knowledge, Proposal, Said, features
 from rewrite.spoken import numbers, numbers_of, says_number, spoken_words
 
 WORDS = (
@@ -35,9 +35,20 @@ frames = st.one_of(
         slots.map(lambda told: tuple(sorted(told.items()))),
     ),
 )
+FRAMES: list[Interpretation] = []  # by their number
+
+
+def numbered(frame: Interpretation | None) -> int:
+    if frame is None:
+        return -1
+    if frame not in FRAMES:
+        FRAMES.append(frame)
+    return FRAMES.index(frame)
+
+
 proposals = st.builds(
     Proposal, texts.map(Said), st.floats(-1, 1, width=32), shares, shares, shares, st.integers(0, 300), shares,
-    st.integers(0, 5), shares, frames, shares, shares,
+    st.integers(0, 5), shares, frames.map(numbered), shares, shares,
 )  # fmt: skip
 requests = st.builds(Asked, texts.map(Said), frames, shares, shares, st.floats(0, 5), shares, shares)
 
@@ -49,7 +60,7 @@ def fluency(words: Sequence[str]) -> tuple[float, float]:
 @settings(max_examples=80, deadline=None)
 @given(requests, st.lists(proposals, min_size=1, max_size=9))
 def test_the_same_to_the_last_bit(asked: Asked, found: list[Proposal]):
-    served = features(asked, found, KNOWN.__contains__, fluency)
+    served = features(asked, found, Knowledge(KNOWN.__contains__, fluency, FRAMES.__getitem__))
     assert served.dtype == np.float32
     np.testing.assert_array_equal(served, plain(asked, found, KNOWN.__contains__))
 
@@ -129,7 +140,7 @@ def _agreement(asked: Interpretation | None, each: Proposal) -> list[float]:
         return [math.nan] * 5
     kept = sum(f" {value} " in f" {each.said.text} " for _, value in asked.slots)
     share = kept / len(asked.slots) if asked.slots else math.nan
-    other = each.interpretation
+    other = FRAMES[each.frame] if each.frame >= 0 else None
     if other is None:
         return [math.nan] * 3 + [share, len(asked.slots) - kept]
     mine, theirs = {name for name, _ in asked.slots}, {name for name, _ in other.slots}
@@ -144,8 +155,8 @@ def _rank(pair: np.ndarray, found: Sequence[Proposal]) -> np.ndarray:
         values = pair[:, PAIR.index(name)]
         rest = [np.delete(values, place) for place in range(len(values))]
         columns.append(values - np.array([each.max() if len(each) else 0.0 for each in rest], np.float32))
-    frames = [each.interpretation for each in found]
-    columns.append(np.array([sum(one is not None and one == other for other in frames) - 1 for one in frames]))
+    frames = [each.frame for each in found]
+    columns.append(np.array([sum(one >= 0 and one == other for other in frames) - 1 for one in frames]))
     return np.stack([each.astype(np.float32) for each in columns], axis=1)
 
 
