@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from rewrite.contextual import ContextCounts
 from rewrite.decision import Action, Reason
 from rewrite.dense_guard import clear_values, dense_guard
-from rewrite.dense_serving import DenseArrays, said_of
+from rewrite.dense_serving import DenseArrays
 from rewrite.guards import sounds_the_same
 from rewrite.known_values import cuts_value, exchanges_value
 from rewrite.loops import makes_loop
@@ -32,6 +32,7 @@ from rewrite.reranking import (
     Interpretation,
     Knowledge,
     Proposal,
+    Said,
     features,
     features_of,
     likenesses,
@@ -232,10 +233,10 @@ class DenseRung:
             return Reason.GUARD_LOOP
         if theirs is None:  # what was meant by the target is not known: what was understood of the request must stay
             return dense_guard(said, target, clear=self._clear(mine), floor=LEAST_UNKNOWN)
-        words = said_of(said).words
+        words = said.split()
         if mine is not None and cuts_value(words, mine.slots, theirs.slots):
             return Reason.GUARD_VALUE
-        if exchanges_value(words, theirs.slots, self._knows_value, said_of(target).words):
+        if exchanges_value(words, theirs.slots, self._knows_value, target.split()):
             return Reason.GUARD_VALUE
         return dense_guard(said, target)
 
@@ -276,7 +277,7 @@ class DenseRung:
         """The request as the reranker sees it."""
         row = request.row
         return Asked(
-            said_of(request.said),
+            Said(request.said),
             request.interpretation,
             request.nlu_confidence,
             request.asr_confidence,
@@ -302,7 +303,7 @@ class DenseRung:
             text = self._text_of(row)
             times, age = own.get(row, (0.0, NAN))
             proposal = Proposal(
-                said_of(text), cosine, meaning, sound, success, users, chain, times, age,
+                Said(text), cosine, meaning, sound, success, users, chain, times, age,
                 frame, heard.get(text, 0.0) if heard else NAN, lift,
             )  # fmt: skip
             found.append(Found(row, text, None, mine or row in own, proposal))
@@ -315,7 +316,7 @@ class DenseRung:
         row = self._row_of(live.said)
         frame = int(self.arrays.frame[row]) if row >= 0 else -1
         proposal = Proposal(
-            said_of(live.said), float(cosines[0]), float(meanings[0]), float(sounds[0]),
+            Said(live.said), float(cosines[0]), float(meanings[0]), float(sounds[0]),
             live.successes / max(live.turns, 1), 1.0, own_times=live.successes,
             own_age=(latest - live.last_seen) / DAY_S, frame=frame,
         )  # fmt: skip

@@ -31,7 +31,7 @@ from retrieval.dual_encoder import DualEncoder
 from retrieval.fluency import Fluency
 from retrieval.folder import Folder, write_folder
 from retrieval.misheard import Confusions
-from rewrite.reranking import Interpretation, Said
+from rewrite.reranking import Interpretation
 from rewrite.retriever import Retriever
 from rewrite.serving import GOOD, ServingArrays
 
@@ -251,9 +251,3 @@ def interpretation_of(key: str) -> Interpretation | None:
 
 
 _fold = lru_cache(CACHED_ROWS)(Canonicaliser())  # values of slots are fewer than requests
-
-
-@lru_cache(CACHED_ROWS)
-def said_of(text: str) -> Said:
-    """A canonical text with its words and sounds, kept for those that candidates often have."""
-    return Said(text)
