@@ -43,10 +43,13 @@ from online_world import CANONICAL, Recording, World, users_of, write_bundle  # 
 from eval.uncertainty import bootstrap, ratio
 from rewrite import Action, EngineConfig, Reason, RewriteEngine
 from rewrite.asking import interpretation
-from rewrite.dense_rung import Request
+from rewrite.dense_rung import DenseRung, Request
+from rewrite.dense_serving import DenseArrays
 from rewrite.progress import Progress, Stage
 from rewrite.retriever import Retriever
 from rewrite.retriever_training import Attempt, Ground, RetrieverRecipe, train_encoder, train_retriever
+from rewrite.serving import ServingArrays
+from rewrite.timings import Timings
 
 BUDGETS = (0.001, 0.003, 0.01)
 #: The share of repairable defects to be repaired at each budget.
@@ -131,11 +134,16 @@ def ours(
 ) -> list[Answer]:
     """The engine's answers to the recordings of a part."""
     config = EngineConfig(deadline_s=10, live=False, alternatives=CANDIDATES)
-    engine = RewriteEngine.load(write_bundle(work / f"{part}-{name}", texts, retriever), config=config)
-    return [_asked(engine, each, texts) for each in world.of(part)]
+    bundle = write_bundle(work / f"{part}-{name}", texts, retriever)
+    dense = DenseArrays.load(bundle)
+    assert dense is not None
+    rung = DenseRung.over(dense, ServingArrays.load(bundle / "index"))
+    engine = RewriteEngine.load(bundle, config=config)
+    return [_asked(engine, rung, each, texts) for each in world.of(part)]
 
 
-def _asked(engine: RewriteEngine, recording: Recording, texts: Mapping[str, str]) -> Answer:
+def _asked(engine: RewriteEngine, rung: DenseRung, recording: Recording, texts: Mapping[str, str]) -> Answer:
+    """The engine's answer. Below its thresholds it asks no guard; what one would say is asked here."""
     decision = engine.rewrite(recording.heard, nlu=recording.nlu)
     if decision.reason in (Reason.KNOWN_GOOD, Reason.EMPTY):
         return Answer(recording, gate=True)
@@ -144,10 +152,20 @@ def _asked(engine: RewriteEngine, recording: Recording, texts: Mapping[str, str]
     first = [] if decision.action is Action.PASS else [decision.text]
     found = [*first, *(each.text for each in decision.alternatives)]
     unguarded = -np.inf if decision.reason is Reason.NOT_FAILING else decision.evidence["score"]
-    score = unguarded if decision.reason in (Reason.NEAR_GOOD, Reason.UNSURE) else -np.inf
+    served = decision.reason is Reason.NEAR_GOOD
+    if decision.reason is Reason.UNSURE:
+        served = not _refuses(rung, recording, found[0])
+    score = unguarded if served else -np.inf
     rewritten, suggested = decision.action is Action.REWRITE, decision.action is Action.SUGGEST
     frames = tuple(texts[text] for text in found)
     return Answer(recording, frames, score, rewritten, suggested=suggested, unguarded=unguarded)
+
+
+def _refuses(rung: DenseRung, recording: Recording, text: str) -> bool:
+    """Whether a guard refuses a candidate."""
+    request = Request(recording.heard, interpretation=interpretation(recording.nlu, CANONICAL))
+    found = [each for each in rung.propose(request, Timings()) if each.text == text]
+    return bool(found) and rung.refusal(request, found[0]) is not None
 
 
 class Telling(Progress):

@@ -13,7 +13,9 @@ once, so that in a batch a text's vector would depend on its neighbours.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,8 @@ KIND = "dual encoder"
 WORDS_FILE, TOKENIZER_FILE = "words.onnx", "tokenizer.json"
 #: Tokens of a request that are read, special ones among them.
 MOST_TOKENS = 48
+#: Words of which the tokens are kept.
+CACHED_WORDS = 1 << 16
 BLOCK = 4096  # texts encoded at a time for a table
 
 
@@ -46,7 +50,7 @@ class DualEncoder(Encoder[Float32s]):
     def __init__(
         self, session: OnnxSession, tokenizer: Any, sounds: NDArray[np.float16], shape: SoundShape, share: float
     ) -> None:
-        self._session, self._tokenizer = session, tokenizer
+        self._session, self._ids = session, _ids_by_word(tokenizer) or _ids_of_texts(tokenizer)
         self._sounds = sounds.astype(np.float32)  # half as wide they would have to be widened at each call
         self.shape, self.share = shape, share
         self.word_dim = session.width
@@ -80,8 +84,8 @@ class DualEncoder(Encoder[Float32s]):
         """The vector of one text [dim] float32, of length 1; zeros for an empty text."""
         if not text:
             return np.zeros(self.dim, np.float32)
-        ids = np.array([self._tokenizer.encode(text).ids[:MOST_TOKENS]], np.int64)
-        words = self._session.run(ids)[0]
+        ids = self._ids(text)[:MOST_TOKENS]
+        words = self._session.run(np.array([ids], np.int64))[0]
         vector = np.empty(self.dim, np.float32)
         vector[: self.word_dim] = words * (self._scales[0] / _length(words))
         sound = self._sounds.take(self.shape.pieces(text), 0).sum(axis=0)
@@ -91,6 +95,39 @@ class DualEncoder(Encoder[Float32s]):
     def views(self, cosines: Float32s, meanings: Float32s) -> Float32s:
         """The cosines in sound alone, from those of whole vectors and those of their words [n] float32 each."""
         return np.asarray((cosines - self.share * meanings) / (1 - self.share), np.float32)
+
+
+def _ids_of_texts(tokenizer: Any) -> Callable[[str], Sequence[int]]:
+    def ids(text: str) -> Sequence[int]:
+        found: list[int] = tokenizer.encode(text).ids
+        return found
+
+    return ids
+
+
+def _ids_by_word(tokenizer: Any) -> Callable[[str], Sequence[int]] | None:
+    """The ids of a text, from those of its words, which are kept; None for a tokenizer that looks past a space.
+
+    BERT's never does: a text of known words is then read in a tenth of the time.
+    """
+    parts = json.loads(tokenizer.to_str())
+    kinds = [(parts.get(name) or {}).get("type") for name in ("model", "pre_tokenizer", "normalizer")]
+    if kinds != ["WordPiece", "BertPreTokenizer", "BertNormalizer"] or len(around := tokenizer.encode("").ids) != 2:
+        return None
+    first, last = around
+
+    @lru_cache(CACHED_WORDS)
+    def of_word(word: str) -> tuple[int, ...]:
+        return tuple(tokenizer.encode(word, add_special_tokens=False).ids)
+
+    def ids(text: str) -> Sequence[int]:
+        found = [first]
+        for word in text.split(" "):
+            found += of_word(word)
+        found.append(last)
+        return found
+
+    return ids
 
 
 def _length(vector: Float32s) -> np.float32:

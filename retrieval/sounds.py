@@ -35,7 +35,7 @@ class SoundShape:
     def pieces(self, text: str) -> list[int]:
         """The bucket of every piece of a canonical text, a repeated piece repeated; none for an empty text."""
         words = text[:LONGEST].split()
-        found = [piece for word in words for piece in _runs(f" {word} ", 3)]
+        found = [piece for word in words for piece in _letters(word)]
         sounds = f"<{''.join(map(sound_of, words))}>"
         if len(sounds) > 2:
             for length in range(self.shortest, self.longest + 1):
@@ -51,13 +51,18 @@ _SOUND = crc32(b"\0")
 def _runs(text: str, length: int, begun: int = 0) -> list[int]:
     """The hash of every run of so many characters; `begun` is what it goes on from.
 
-    Worked out anew for each text: a table of hashes of so many runs is read more slowly than these are made.
+    Worked out anew for each text: a table of so many runs is read more slowly than these are made.
     """
     raw = text.encode("utf-8", "surrogatepass")
     starts = range(len(text) - length + 1)
     if len(raw) == len(text):
         return [crc32(raw[at : at + length], begun) for at in starts]
     return [crc32(text[at : at + length].encode("utf-8", "surrogatepass"), begun) for at in starts]
+
+
+@lru_cache(CACHED_WORDS)
+def _letters(word: str) -> list[int]:
+    return _runs(f" {word} ", 3)
 
 
 @lru_cache(CACHED_WORDS)

@@ -54,7 +54,7 @@ def cuts_value(said: Sequence[str], mine: Sequence[tuple[str, str]], theirs: Seq
     """
     whole, meant = f" {' '.join(said)} ", dict(theirs)
     for slot, joined in mine:
-        if slot in meant:
+        if meant.get(slot, joined) != joined:
             others = _values(meant[slot])
             for value in _values(joined):
                 if f" {' '.join(value)} " in whole and any(_cut(value, other) for other in others):

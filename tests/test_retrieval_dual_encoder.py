@@ -14,7 +14,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retrieval.dual_encoder import KIND, MOST_TOKENS, TOKENIZER_FILE, WORDS_FILE, DualEncoder, load_tokenizer
+from retrieval.dual_encoder import (
+    KIND,
+    MOST_TOKENS,
+    TOKENIZER_FILE,
+    WORDS_FILE,
+    DualEncoder,
+    _ids_by_word,
+    load_tokenizer,
+)
 from retrieval.dual_encoder_export_torch import NeighbourAgreement, neighbour_agreement, save_encoder
 from retrieval.dual_encoder_torch import DualEncoderNetwork, pretrained
 from retrieval.dual_encoder_training_torch import (
@@ -36,6 +44,7 @@ from retrieval.errors import (
     MissingFileError,
     ModelFolderError,
 )
+from rewrite.models import PACKAGED, resolve_model
 from tests.dense import SHAPE, tiny_bert, tiny_encoder, words_of
 
 REQUESTS = [f"{verb} {thing}" for verb in ("play", "stop", "find") for thing in "jazz news rain lamp door road".split()]
@@ -116,6 +125,27 @@ def test_a_vector_does_not_depend_on_what_came_before(encoder: DualEncoder, befo
     again = encoder.encode_one(text)
     assert np.array_equal(alone, again)
     assert np.array_equal(alone, np.concatenate(list(encoder.blocks([*before, text], block=2)))[-1])
+
+
+@pytest.fixture(scope="module")
+def packaged() -> Any:
+    return load_tokenizer(resolve_model(PACKAGED).path / TOKENIZER_FILE)
+
+
+@settings(max_examples=300)
+@given(st.lists(st.one_of(st.sampled_from([*REQUESTS, "[SEP]", "unaffable"]), st.text(max_size=6))).map(" ".join))
+def test_tokens_word_by_word_are_those_of_the_text(packaged: Any, text: str):
+    by_word = _ids_by_word(packaged)
+    assert by_word is not None
+    assert by_word(text) == packaged.encode(text).ids
+
+
+def test_a_tokenizer_that_looks_past_spaces_is_asked_for_the_whole_text(plain: Path):
+    from tokenizers import pre_tokenizers
+
+    tokenizer = load_tokenizer(plain / TOKENIZER_FILE)
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    assert _ids_by_word(tokenizer) is None
 
 
 def test_threads_may_share_an_encoder(encoder: DualEncoder):
