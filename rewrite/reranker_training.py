@@ -48,6 +48,8 @@ FOLDS, LEAST_EXAMPLES, LEAST_OF_A_KIND = 5, 200, 30
 OF_GOOD = 0.2
 #: The order before anything is learned, which the weights are drawn towards: likenesses as they are.
 PRIOR = {"cosine": 8.0, "letters": 8.0, "sound": 4.0}
+#: How a candidate is like a request, as against what is known of it.
+ALIKE = frozenset({"cosine", "meaning", "sound_cosine", "letters", "sound", "words"})
 #: A feature that varies less has no weight in the order.
 LEAST_SPREAD = 1e-6
 #: The slice of the good requests that the gate let pass.
@@ -228,8 +230,8 @@ def order_of(examples: Sequence[Example], ridge: float) -> Floats:
     not, and there the order matters.
 
     The log-likelihood that one of the right ones is chosen, with a ridge towards PRIOR on the weights of standardised
-    features. No weight is negative: being more alike is no reason against a candidate, and of some hundred requests a
-    fit that may set one likeness against another learns their noise.
+    features. No weight of ALIKE is negative: being more alike is no reason against a candidate, and of some hundred
+    requests a fit that may set one likeness against another learns their noise.
     """
     from scipy.optimize import minimize
 
@@ -256,8 +258,12 @@ def order_of(examples: Sequence[Example], ridge: float) -> Floats:
         fine = weight @ (np.log(every) - np.log(some)) + 0.5 * ridge * np.square(weights - towards).sum()
         return float(fine), x.T @ pull + ridge * (weights - towards)
 
-    found = minimize(loss, towards, jac=True, method="L-BFGS-B", bounds=[(0.0, None)] * len(ORDER))
+    found = minimize(loss, towards, jac=True, method="L-BFGS-B", bounds=_bounds())
     return np.asarray(found.x * scale, np.float32)
+
+
+def _bounds() -> list[tuple[float | None, None]]:
+    return [(0.0 if name in ALIKE else None, None) for name in ORDER]
 
 
 def _cross_chances(examples: Sequence[Example], recipe: RerankerRecipe) -> list[Floats]:
