@@ -8,6 +8,7 @@ is killed (SIGKILL) and started again. Each user has requests that nobody else s
 user has: in the bundle, and in what is observed. Others ask for all but the same. Counted are
 
     leaks       decisions that hold another user's word, in whatever part
+    refused     turns that `observe` did not take, and said so, as others held the file for more than a second
     lost        turns whose `observe` returned and that are not in the live history at the end
     faults      decisions with Reason.FAULT; `late` are those that passed their deadline
     errors      exceptions, and processes that ended by themselves
@@ -54,6 +55,7 @@ class Counts:
 
     calls: int = 0
     observed: int = 0
+    refused: int = 0
     leaks: int = 0
     lost: int = 0
     faults: int = 0
@@ -92,6 +94,7 @@ def private(user: int, texts: list[str]) -> list[str]:
 
 def work(folder: Path, number: int, seed: int, check_every_s: float) -> None:
     """Answers and observes until it is killed or told to stop; tells what it saw in files that outlive it."""
+    from rewrite.errors import LiveHistoryError
     from rewrite.reloading import ReloadingEngine
 
     told_of = json.loads((folder / "queries.json").read_text(encoding="utf-8"))
@@ -107,9 +110,13 @@ def work(folder: Path, number: int, seed: int, check_every_s: float) -> None:
             for _ in range(TOLD_EVERY):
                 if caller.draw.random() < OBSERVE:
                     turn = caller.turn(f"{name}-{counts.observed}")
-                    engine.observe(turn)
-                    counts.observed += 1
-                    observed.write(f"{turn['turn_id']}\n".encode())
+                    try:
+                        engine.observe(turn)
+                    except LiveHistoryError:  # other processes held the file for too long: the turn was not taken
+                        counts.refused += 1
+                    else:
+                        counts.observed += 1
+                        observed.write(f"{turn['turn_id']}\n".encode())
                 caller.call(engine)
             counts.reloads = engine.reloads
             _tell(folder, name, counts)
@@ -278,7 +285,7 @@ def _add_up(folder: Path, counts: Counts) -> None:
     reasons = Counter[str]()
     for path in (folder / "counts").glob("*.json"):
         seen = json.loads(path.read_text(encoding="utf-8"))
-        for name in ("calls", "leaks", "faults", "late", "own", "reloads"):
+        for name in ("calls", "refused", "leaks", "faults", "late", "own", "reloads"):
             setattr(counts, name, getattr(counts, name) + seen[name])
         reasons.update(seen["reasons"])
         counts.first_leak = counts.first_leak or seen["first_leak"]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from rewrite.contextual import ContextCounts
 from rewrite.decision import Action, Reason
-from rewrite.dense_guard import clear_values, dense_guard
+from rewrite.dense_guard import LEAST_HEARD, clear_values, dense_guard
 from rewrite.dense_serving import DenseArrays
 from rewrite.guards import sounds_the_same
 from rewrite.known_values import cuts_value, exchanges_value
@@ -45,7 +45,8 @@ from rewrite.timings import Stage, Timings
 GLOBAL, PERSONAL, LIVE, LEAST = 10, 4, 20, 0.25
 #: A request that is right as it was said with more than this probability is left alone, however right a candidate is.
 MOST_ALONE = 0.9
-#: Least likeness of words that give way to each other where nothing tells whether they are values ("lisbon", "london").
+#: Least likeness of words that give way to each other where nothing tells whether they are values ("lisbon", "london"):
+#: what the request or the target was taken for is not known.
 LEAST_UNKNOWN = 0.65
 #: Runs of words of which is kept whether they are values of a slot.
 CACHED_VALUES = 1 << 16
@@ -238,7 +239,7 @@ class DenseRung:
             return Reason.GUARD_VALUE
         if exchanges_value(words, theirs.slots, self._knows_value, target.split()):
             return Reason.GUARD_VALUE
-        return dense_guard(said, target)
+        return dense_guard(said, target, floor=LEAST_HEARD if mine is not None else LEAST_UNKNOWN)
 
     def _leads_on(self, text: str) -> bool:
         """Whether a text is itself rewritten by a table."""
