@@ -112,6 +112,7 @@ NO_NUMBER = frozenset(
     "this that next last previous another other any every no which first new good each a the some only".split()
 )
 HALF_DAY = re.compile(rf"(?:\d|\b(?:{'|'.join(UNITS)}|o'clock)) ?(am|pm)\b")
+BRITISH = re.compile(r"(?<=[bt])re$")
 ENDING = re.compile(r"(?<=\w\w)(?:ie|y)?'?s?'?$")
 QUESTIONS = re.compile(r"\b(is|are|was|were|do|does|did|can|could|will|would|should|have|has)\b(?!')")
 
@@ -242,8 +243,11 @@ def _one_request(one: str, other: str) -> bool:
 
 
 def _bare(text: str) -> str:
-    """A text without plural and possessive endings and words said twice: "train" and "trains" are no two values."""
-    words = [word if word in FILLERS else ENDING.sub("", word) for word in text.split()]
+    """A text without plural and possessive endings and words said twice: "train" and "trains" are no two values.
+
+    Nor are "theatre" and "theater".
+    """
+    words = [word if word in FILLERS else BRITISH.sub("er", ENDING.sub("", word)) for word in text.split()]
     return " ".join(word for place, word in enumerate(words) if word != "s" and words[place - 1 : place] != [word])
 
 
