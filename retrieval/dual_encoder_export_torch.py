@@ -1,8 +1,8 @@
 """From the trained network to the folder that is served: ONNX, int8 per channel, accepted only if neighbours agree.
 
 Per channel, as one scale for a whole weight matrix loses neighbours; with the layers fused where they are a BERT's
-(`retrieval.fusing_onnxruntime`). The check: of requests that the training did not see, the nearest among other requests
-must be the same under the served encoder as under the network.
+(`retrieval.fusing_onnxruntime`). The check: of some requests, the nearest among the others must be the same under the
+served encoder as under the network.
 """
 
 from __future__ import annotations

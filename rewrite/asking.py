@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from math import isnan
+from numbers import Real
 from typing import Any
 
 from dialogue.context_tokens import context_tokens
@@ -29,19 +29,15 @@ def asked(
     canonical: Canonical,
     asr_confidence: float | None = None,
 ) -> Request:
-    """The request as the dense rung sees it; what is not in the log format is left out.
-
-    Without `asr_confidence`, the recogniser's score of its best hypothesis stands for it where that is from 0 to 1.
-    """
+    """The request as the dense rung sees it; what is not in the log format is left out."""
     heard = tuple(dict.fromkeys(text for text in map(canonical, _heard(nbest)) if text and text != said))
     understood = _share(nlu.get("confidence")) if isinstance(nlu, Mapping) else NAN
-    recognised = _share(asr_confidence)
     device = context.get("device_type") if isinstance(context, Mapping) else None
     return Request(
         said, row, user,
         interpretation=interpretation(nlu, canonical),
         nlu_confidence=understood,
-        asr_confidence=_share(_best_score(nbest)) if isnan(recognised) else recognised,
+        asr_confidence=_share(asr_confidence),
         nbest=heard,
         tokens=context_tokens(context, previous(recent)),
         recent=tuple((each.rewrite or each.said, each.success) for each in recent),
@@ -66,12 +62,7 @@ def _heard(nbest: Sequence[str | Mapping[str, Any]]) -> list[str]:
     return [text for text in texts if isinstance(text, str)]
 
 
-def _best_score(nbest: Sequence[str | Mapping[str, Any]]) -> object:
-    """The recogniser's score of its best hypothesis; None where it does not say."""
-    first = nbest[0] if isinstance(nbest, list | tuple) and nbest else None
-    return first.get("score") if isinstance(first, Mapping) else None
-
-
 def _share(value: object) -> float:
     """A share, from 0 to 1; NaN for anything else."""
-    return float(value) if isinstance(value, int | float) and 0 <= value <= 1 else NAN
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    return float(value) if number and 0 <= value <= 1 else NAN  # type: ignore[operator, arg-type]

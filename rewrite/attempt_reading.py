@@ -73,10 +73,11 @@ class AttemptReader:
         if fate is None or not said or rows.rewrite[place] is not None or self._answered(said, past):
             return None
         last = place if fate == "right" else rows.end(place)
-        if fate == "failed" and (rows.said[last] == said or rows.success[last] < RIGHT):
+        served = rows.rewrite[last] or rows.said[last]  # what worked may have been a rewrite
+        if fate == "failed" and (served == said or rows.success[last] < RIGHT):
             return None
         frame = rows.interpretation[last]
-        meant = None if fate == "right" else rows.said[last]
+        meant = None if fate == "right" else served
         return Attempt(self._request(rows, place, past), fate == "right", meant, frame, rows.user[place])
 
     def _answered(self, said: str, past: Past) -> bool:

@@ -290,7 +290,7 @@ def _training_in_words(trained: Mapping[str, Any]) -> list[tuple[str, str]]:
     encoder, reranker = trained["told"]["encoder"], trained["told"]["reranker"]
     pairs = f"encoder from {counted(encoder['pairs'], 'pair')}" if encoder["trained"] else "encoder as it is"
     trees = f"trees from {counted(reranker['examples'], 'request')}" if trained["ranked"] else "no trees"
-    return [("Retriever", f"trained: {pairs}, {trees}")]
+    return [("Retriever", f"{pairs}, {trees}")]
 
 
 def _most_first(verdicts: Mapping[str, int]) -> list[tuple[str, int]]:

@@ -37,7 +37,7 @@ from rewrite.reranking import (
     features_of,
     likenesses,
 )
-from rewrite.serving import GOOD, ON, ServingArrays
+from rewrite.serving import GOOD, ON, PUBLIC, ServingArrays
 from rewrite.thresholds import SEPARATOR
 from rewrite.timings import Stage, Timings
 
@@ -117,11 +117,12 @@ class DenseRung:
 
     What a guard refuses is never served. Where it would have been, likely as it is, the user is asked.
 
-    known     whether a working request holds a word
+    known     whether a request that works for everyone holds a word
     text_of   canonical text of a row
     row_of    row of a canonical text, or -1
     success   [rows] float32: share of turns that succeeded when left alone
     fit       whether a row may be proposed to everyone, as it is known to work
+    public    whether enough users said a row that it tells of more than of one of them
     rewritten whether a row is itself rewritten by a table
     """
 
@@ -135,13 +136,14 @@ class DenseRung:
         row_of: Callable[[str], int],
         success: NDArray[np.float32],
         fit: Callable[[int], bool],
+        public: Callable[[int], bool],
         rewritten: Callable[[int], bool],
         protected: ProtectedIntents,
         nearest: NearestModel,
     ) -> None:
         self.arrays, self.contexts, self.protected, self.nearest = arrays, contexts, protected, nearest
         self._known, self._text_of, self._row_of = lru_cache(CACHED_WORDS)(known), text_of, row_of
-        self._success, self._fit, self._rewritten = success, fit, rewritten
+        self._success, self._fit, self._public, self._rewritten = success, fit, public, rewritten
         self._ground = Knowledge(self._known, arrays.fluency, arrays.read)
         self._vector = lru_cache(CACHED_VECTORS)(arrays.retriever.encoder.encode_one)
         self._knows_value = lru_cache(CACHED_VALUES)(arrays.knows_value)
@@ -159,11 +161,12 @@ class DenseRung:
         return cls(
             dense,
             arrays.context_counts,
-            known=lambda word: arrays.words.get(word) >= 0,
+            known=lambda word: dense.words.get(word) >= 0,
             text_of=arrays.texts.key,
             row_of=arrays.texts.get,
             success=arrays.success,
             fit=lambda row: bool(status[row] & GOOD),
+            public=lambda row: bool(status[row] & PUBLIC),
             rewritten=lambda row: bool(entry[row] >= 0 and standing[entry[row]] & ON),
             protected=protected,
             nearest=nearest or NearestModel(),
@@ -275,8 +278,12 @@ class DenseRung:
         return Ranked(tuple(range(len(found))), right, 1.0 - right, log_odds(right), (right,))
 
     def asked(self, request: Request) -> Asked:
-        """The request as the reranker sees it."""
-        row = request.row
+        """The request as the reranker sees it.
+
+        What is known of its text counts where enough users said it: what one user's turn told of it, the trees would
+        have been told by the very turn that they were to judge.
+        """
+        row = request.row if request.row >= 0 and self._public(request.row) else -1
         return Asked(
             Said(request.said),
             request.interpretation,

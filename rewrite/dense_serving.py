@@ -60,6 +60,7 @@ class DenseArrays:
     frame            [rows] int32: number of its interpretation in `frames`, or -1
     frames           key table of interpretations (`dialogue.table.interpretation_key`)
     values           key table of the values that slots have in requests known to work ("slot=value")
+    words            key table of the words of requests known to work for everyone
     """
 
     retriever: Retriever
@@ -72,6 +73,7 @@ class DenseArrays:
     frame: Ints
     frames: KeyTable
     values: KeyTable
+    words: KeyTable
 
     @classmethod
     def load(cls, bundle: Path) -> DenseArrays | None:
@@ -105,6 +107,7 @@ class DenseArrays:
             fluency=Fluency.load(folder / "fluency"),
             frames=KeyTable.load(folder / "frames"),
             values=KeyTable.load(folder / "values"),
+            words=KeyTable.load(folder / "words"),
             **arrays,
         )
 
@@ -147,6 +150,7 @@ def build_dense(
     known = sorted({frames[text] for text in texts if text in frames})
     KeyTable.build(known).save(folder / "frames")
     KeyTable.build(sorted(_values(frames[text] for text in working if text in frames))).save(folder / "values")
+    KeyTable.build(sorted({word for text in working for word in text.split()})).save(folder / "words")
     place = {frame: number for number, frame in enumerate(known)}
     chain = np.full(len(texts), np.nan, np.float32)
     for row, success in population.targets.items():

@@ -136,9 +136,9 @@ class RewriteEngine:
         """What to send to NLU for `text`, and why.
 
         `context` is that of the log format. `nbest` is what the recogniser heard, best first, as texts or as the log
-        format has it, `asr_confidence` how sure it was, from 0 to 1 (`asr.confidence` there; without, the score of the
-        best of `nbest` stands for it), and `nlu` what NLU makes of the request as it was said. Each makes the answer
-        surer where it is known. `deadline_s` is that of this call alone; `timings` is filled with what each stage took.
+        format has it, `asr_confidence` how sure it was, from 0 to 1 (`asr.confidence` there), and `nlu` what NLU makes
+        of the request as it was said. Each makes the answer surer where it is known. `deadline_s` is that of this call
+        alone; `timings` is filled with what each stage took.
         """
         timings = timings or Timings()
         try:

@@ -33,7 +33,7 @@ from rewrite.progress import Progress
 from rewrite.publish import draft_of, locked, real
 from rewrite.reading import read_turns
 from rewrite.retriever import Retriever
-from rewrite.retriever_learning import learned_retriever
+from rewrite.retriever_learning import fuller, learned_retriever
 from rewrite.retriever_training import RetrieverRecipe
 from rewrite.run import Run, disk_space, refuse_foreign, rejects_of, working_on
 from rewrite.table import Standings, Table, decide
@@ -97,9 +97,10 @@ def learn(
         populate(run.tables, config, table.rewrites, progress)
 
         if isinstance(proposing, RetrieverRecipe):
-            proposing = learned_retriever(
+            made = learned_retriever(
                 run.tables, run.folder, table, boundary.seconds, proposing, config, detector, earlier, progress
-            ) or carried(earlier)
+            )
+            proposing = fuller(made, carried(earlier))
         draft = draft_of(out)
         span = span.adding(facts)
         log = facts.as_dict()

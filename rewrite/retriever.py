@@ -112,7 +112,8 @@ def _read(path: Path) -> dict[str, Any]:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise ModelError(
-            f"{path.parent} is no trained retriever, it has no {FILE}: give a folder made by `rewrite train-retriever`"
+            f"{path.parent} is no trained retriever, it has no {FILE}: give a folder made by `rewrite train-retriever`,"
+            " or `train` to `rewrite learn`"
         ) from error
     except (OSError, ValueError) as error:
         raise ModelError(f"{path} cannot be read ({error}): train the retriever again, or copy it anew") from error

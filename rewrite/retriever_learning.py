@@ -62,6 +62,21 @@ def learned_retriever(
     return train_retriever(ground, attempts, work / FOLDER, recipe, progress)
 
 
+def fuller(made: Retriever | None, before: Retriever | None) -> Retriever | None:
+    """The one that was trained, of a new retriever and an earlier one; the new one where both were.
+
+    From the log of a day alone there may be too little to train: that takes nothing from what was trained before.
+    """
+    if made is None or before is None:
+        return made or before
+    return before if _trained(before) > _trained(made) else made
+
+
+def _trained(retriever: Retriever) -> tuple[bool, bool]:
+    """Whether it has trees, and an encoder that was trained."""
+    return retriever.reranker is not None, bool(retriever.told.get("encoder", {}).get("trained", False))
+
+
 def made_by(told: Mapping[str, Any], recipe: RetrieverRecipe) -> bool:
     """Whether this is what a retriever that was trained by the recipe tells of itself."""
     return bool(told.get("recipe") == json.loads(json.dumps(asdict(recipe))))

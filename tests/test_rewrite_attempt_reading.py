@@ -90,6 +90,13 @@ def test_tries_are_followed_to_the_last(reader: AttemptReader):
     ]  # fmt: skip
 
 
+def test_what_was_meant_is_what_worked_even_where_that_was_a_rewrite(reader: AttemptReader):
+    served = Served("light the fire play", "light the fire place")
+    first = turn("u", 0, "light the fire plays", False)
+    second = turn("u", 10, "light the fire place", True, served=served)
+    assert told(read(reader, session(first, second)))[0] == ("light the fire plays", False, "light the fire place")
+
+
 def test_what_is_uncertain_teaches_nothing(reader: AttemptReader):
     assert read(reader, session(turn("u", 0, "light the fire plays", False))) == []  # nobody says what was meant
     gone_wrong = session(turn("u", 0, "light the fire plays", False), turn("u", 10, "light the fire place", False))

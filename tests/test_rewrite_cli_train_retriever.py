@@ -6,6 +6,7 @@ import itertools
 import json
 import random
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from rewrite.decision import Action
 from rewrite.engine import EngineConfig
 from rewrite.progress import Progress, Stage
 from rewrite.retriever import Retriever, digest_of
+from rewrite.retriever_learning import fuller
 from rewrite.retriever_training import RetrieverRecipe
 from tests.dense import tiny_bert, tiny_retriever, words_of
 from tests.logs import SORRY, Record, record, write_log
@@ -155,7 +157,7 @@ def test_learning_from_few_leaves_the_encoder_as_it_is_and_says_so(folder: Path,
     assert done.exit_code == 0, done.output
     said = " ".join(done.output.split())
     assert "5 pairs of what was heard and meant came, and 200 are wanted" in said
-    assert "trained: encoder as it is, no trees" in said
+    assert "encoder as it is, no trees" in said
     assert Retriever.load(tmp_path / "b" / "retriever").reranker is None
     assert Bundle.open(tmp_path / "b", verify=True).manifest.retriever["digest"]
 
@@ -264,3 +266,14 @@ def test_a_folder_with_half_an_encoder_is_refused_and_nothing_is_left(folder: Pa
     done = run(folder / "bundle", folder / "log.jsonl", "--out", tmp_path / "r", "--encoder", half)
     refused(done, "tokenizer.json", tmp_path / "r")
     assert not (tmp_path / "r").exists()
+
+
+def test_what_was_trained_before_is_not_given_up_for_what_was_not(tmp_path: Path):
+    made = Retriever.load(tiny_retriever(tmp_path / "made", ["play", "jazz"]))
+    assert fuller(made, None) is made
+    assert fuller(None, made) is made
+    trained = replace(made, told={"encoder": {"trained": True}})
+    assert fuller(made, trained) is trained
+    assert fuller(trained, made) is trained
+    again = replace(trained)
+    assert fuller(again, trained) is again  # both were: what is learned last counts

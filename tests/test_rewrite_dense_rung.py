@@ -30,7 +30,7 @@ from rewrite.dense_serving import DenseArrays
 from rewrite.engine import EngineConfig, RewriteEngine
 from rewrite.errors import BundleError, DamagedBundle, ModelError
 from rewrite.reloading import ReloadingEngine
-from rewrite.reranking import Interpretation
+from rewrite.reranking import NAMES, Interpretation
 from rewrite.serving import FAILING, GOOD, PUBLIC, ServingArrays, TableEntry
 from rewrite.thresholds import Thresholds
 from rewrite.timings import Timings
@@ -131,13 +131,12 @@ def test_how_sure_the_recogniser_was_reaches_the_trees_from_every_door(tmp_path:
     said = "show the gardin camera"
     low, high = engine.rewrite(said, asr_confidence=0.2), engine.rewrite(said, asr_confidence=0.9)
     assert right(low) < right(high)
-    assert right(engine.rewrite(said, nbest=[{"text": said, "score": 0.2}])) == right(low)  # where nothing else is said
-    assert right(engine.rewrite(said, asr_confidence=0.9, nbest=[{"text": said, "score": 0.2}])) == right(high)
+    assert right(engine.rewrite(said, asr_confidence=np.float32(0.9))) == pytest.approx(right(high))
     unknown = right(engine.rewrite(said))
+    assert right(engine.rewrite(said, nbest=[{"text": said, "score": 0.2}])) == unknown  # no training saw such a score
     assert right(low) < unknown < right(high)
-    for odd in (-3.7, 1.5, math.nan, "sure"):
+    for odd in (-3.7, 1.5, math.nan, "sure", True):
         assert right(engine.rewrite(said, asr_confidence=odd)) == unknown
-    assert right(engine.rewrite(said, nbest=[{"text": said, "score": -12.5}])) == unknown  # no share, but log-odds
     piped = engine.pipe([(said, None), {"text": said, "asr_confidence": 0.9}])
     assert [right(each) for each in piped] == [unknown, right(high)]
     assert [right(each) for each in engine.rewrite_batch([said, said], asr_confidence=0.2)] == [right(low)] * 2
@@ -222,6 +221,19 @@ def test_sources_that_are_off_propose_nothing(bundle: Path):
 
 
 spoken = st.lists(st.sampled_from(words_of(text for text, *_ in TEXTS)), min_size=1, max_size=5).map(" ".join)
+
+
+def test_of_a_text_that_few_said_the_trees_know_nothing(rung: DenseRung):
+    """Or trees that judge a user's only turn would have been told by that turn how it went."""
+    private, never = "show the garden chamber", "show the garden chimera"
+    mine, other = (rung.features(r, rung.propose(r, Timings())) for r in (
+        Request(private, row=ROW[private]), Request(never),
+    ))  # fmt: skip
+    names = ("said_before", "said_success", "unknown_words", "unknown_share")
+    columns = [NAMES.index(name) for name in names]
+    assert np.array_equal(mine[0, columns], other[0, columns], equal_nan=True)
+    public = rung.asked(Request("play maj and dragons", row=ROW["play maj and dragons"]))
+    assert public.said_success == pytest.approx(0.05)
 
 
 @settings(max_examples=60)
