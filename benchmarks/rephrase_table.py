@@ -65,9 +65,9 @@ DETECTORS = ["lexical", *PAIRWISE, "boosted, context", "span"]
 #: In saif only neighbours were labelled; elsewhere the next three turns.
 TURNS_ANNOTATED = {"saif": 1}
 WIDE = Reach(21_600.0, 3)
-#: Windows of each set that the span model learns from, once: with all domains, and without one. (Two cores take five
-#: minutes for the former.)
-WINDOWS, FEWER_WINDOWS = 1200, 700
+#: Windows of each set that the span model learns from, and how often: with all domains, and without one. (Two cores
+#: take twelve minutes for the former.)
+WINDOWS, EPOCHS, FEWER_WINDOWS, FEWER_EPOCHS = 4000, 2, 700, 1
 #: Pairs of each set that the pairwise BERT learns from: all rephrases, and a sample of the others.
 PAIRS_OF_A_SET = 1000
 
@@ -126,7 +126,8 @@ def train(sort: str, sets: Sets, names: Sequence[str], out: Path, quick: bool) -
     examples = sets.pairs(names, "train")
     made: Callable[[float], RephraseDetector]
     if sort == "span":
-        recipe = Recipe(epochs=1, max_windows=200 if quick else WINDOWS if len(names) == len(SETS) else FEWER_WINDOWS)
+        most, epochs = (WINDOWS, EPOCHS) if len(names) == len(SETS) else (FEWER_WINDOWS, FEWER_EPOCHS)
+        recipe = Recipe(epochs=1 if quick else epochs, max_windows=200 if quick else most, patience=2)
         train_detector(
             [sets.log(name, "train") for name in names], out, encoder=encoder,
             development=[sets.log(name, "dev") for name in names], recipe=recipe, told=_progress(),

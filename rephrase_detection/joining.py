@@ -100,11 +100,15 @@ class _Part:
         return float(total - (self.label * odds).sum())
 
 
-def best_threshold(pairs: Sequence[Candidates], label: Sequence[Values], probability: Sequence[Values]) -> float:
+def best_threshold(
+    pairs: Sequence[Candidates], label: Sequence[Values], probability: Sequence[Values], *, calibrated: bool = False
+) -> float:
     """The probability from which links have the best mean F1 over the logs.
 
-    What is expected of calibrated probabilities and what was found are averaged: few sessions are held back, and the
-    best threshold of a few is a matter of luck.
+    What is expected of the probabilities and what was found are averaged: few sessions are held back, and the best
+    threshold of a few is a matter of luck. Where the probabilities were `calibrated` on these very logs, what is
+    expected of them alone counts (Lipton, Elkan & Naryanaswamy, "Optimal thresholding of classifiers to maximize F1
+    measure", 2014).
     """
     best = []
     grid = np.linspace(LEAST, MOST, 91)
@@ -118,7 +122,7 @@ def best_threshold(pairs: Sequence[Candidates], label: Sequence[Values], probabi
         counts = flagged.sum(axis=1)
         found = 2 * (flagged * right).sum(axis=1) / (counts + positives)
         expected = 2 * (flagged * top).sum(axis=1) / np.maximum(counts + p[known].sum(), LEAST)
-        best.append((found + expected) / 2)
+        best.append(expected if calibrated else (found + expected) / 2)
     return _middle_best(grid, np.mean(best, axis=0)) if best else 0.5
 
 

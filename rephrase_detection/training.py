@@ -194,7 +194,7 @@ def recalibrated(detector: SpanDetector, logs: Sequence[TrainingLog], recipe: Re
     pairs, labels = [each.pairs for each in known], [each.labels.label for each in known]
     joint = Joint.fitted(pairs, labels, [trees for trees, _ in parts], [text for _, text in parts], parameters.joint)
     found = [joint.probability(each.pairs, *part) for each, part in zip(known, parts, strict=True)]
-    threshold = best_threshold(pairs, labels, found)
+    threshold = best_threshold(pairs, labels, found, calibrated=True)
     return replace(detector, parameters=replace(parameters, joint=joint, threshold=threshold))
 
 
@@ -341,7 +341,7 @@ def _joined(
         pairs, labels = [logs[n].pairs for n in told], [logs[n].labels.label for n in told]
         joint = Joint.fitted(pairs, labels, [priors[n] for n in told], [texts[n] for n in told])
         there = [joint.probability(logs[n].pairs, priors[n], texts[n]) for n in told]
-        threshold = best_threshold(pairs, labels, there)
+        threshold = best_threshold(pairs, labels, there, calibrated=True)
     probabilities = [
         joint.probability(log.pairs, prior, text) for log, prior, text in zip(logs, priors, texts, strict=True)
     ]
