@@ -840,14 +840,10 @@ def test_threads_share_an_engine(learned):
     bundle = learned.parent / "varied"
     texts = [text for row in Bundle.open(bundle).rewrites("requests") for text in (row["text"], row["text"] + "s")]
     asked = [(text, user) for text in texts for user in (None, "user-01")]
-    alone = [RewriteEngine.load(bundle).rewrite(*each) for each in asked]
-    engine = RewriteEngine.load(bundle)
+    patient = EngineConfig(deadline_s=60.0)  # the machine may be busy
+    alone = [RewriteEngine.load(bundle, config=patient).rewrite(*each) for each in asked]
+    engine = RewriteEngine.load(bundle, config=patient)
     with ThreadPoolExecutor(6) as threads:
         answered = list(threads.map(lambda _: [engine.rewrite(*each) for each in asked], range(4)))
     assert {decision.reason for decision in alone} > {Reason.LEARNED, Reason.KNOWN_GOOD, Reason.OWN_CORRECTION}
-    slow = {place for each in answered for place, one in enumerate(each) if one.reason is Reason.DEADLINE}
-    for each in answered:
-        assert [one for place, one in enumerate(each) if place not in slow] == [
-            one for place, one in enumerate(alone) if place not in slow
-        ]
-    assert len(slow) < len(asked) / 10
+    assert all(each == alone for each in answered)
