@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dialogue import LogError, TooManyRejects
-from rewrite import Bundle, GateConfig, LearnConfig, LogConfig, ResourceConfig, RewriteEngine
+from rewrite import Bundle, EngineConfig, GateConfig, LearnConfig, LogConfig, ResourceConfig, RewriteEngine
 from rewrite.decision import Action, Reason
 from rewrite.errors import BundleError, BusyError, ConfigError, LearnError, TargetError
 from rewrite.job import learn
