@@ -134,6 +134,12 @@ def _sides_by_word(sets: tuple[tuple[str, ...], ...]) -> SidesByWord:
     return found
 
 
+#: What "this", "next" and "last" tell apart.
+_SPANS = (
+    "week", "weekend", "month", "year", "quarter", "season", "morning", "evening", "summer", "winter", "monday",
+    "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday",
+)  # fmt: skip
+
 ENGLISH = Contrasts(
     sets=(
         ("on enable activate", "off disable deactivate"),
@@ -151,7 +157,8 @@ ENGLISH = Contrasts(
         ("accept answer pick_up", "decline reject ignore hang_up"),
         ("connect pair", "disconnect unpair"), ("upload", "download"), ("deposit", "withdraw"), ("debit", "credit"),
         ("approve", "deny"), ("encrypt encryption", "decrypt decryption"), ("enter", "exit"),
-        ("incoming", "outgoing"), ("daily", "weekly", "monthly", "yearly annually"), ("lend", "borrow"),
+        ("incoming", "outgoing"), ("daily", "weekly", "biweekly fortnightly", "monthly", "yearly annually"),
+        ("lend", "borrow"),
         ("plus", "minus", "times", "divided"), ("ii", "iii", "iv", "vi", "vii", "viii"),
         ("milligram milligrams mg", "gram grams", "kilogram kilograms kg"),
         ("cup cups", "spoon spoons", "tablespoon tablespoons", "teaspoon teaspoons", "liter liters litre litres"),
@@ -168,8 +175,8 @@ ENGLISH = Contrasts(
         ("before", "after"), ("next", "previous last"), ("first", "last"), ("forward", "back backward rewind"),
         ("inside indoor indoors", "outside outdoor outdoors"), ("upstairs", "downstairs"), ("inbound", "outbound"),
         ("arrive arriving arrival", "leave leaving depart departing departure"),
-        ("morning", "afternoon", "evening", "night", "noon", "midnight"),
-        ("am morning midnight", "pm afternoon evening night tonight noon"), ("today", "tonight"),
+        ("morning", "afternoon", "evening", "night", "noon midday", "midnight"),
+        ("am morning midnight", "pm afternoon evening night tonight noon midday"), ("today", "tonight"),
         ("second seconds", "minute minutes", "hour hours", "day days", "week weeks", "month months", "year years"),
         ("red", "orange", "yellow", "green", "blue", "purple violet", "pink", "white", "black", "brown", "gray grey"),
         ("celsius", "fahrenheit"),
@@ -248,10 +255,18 @@ ENGLISH = Contrasts(
          "lebanese", "moroccan", "egyptian", "african", "hindi indian", "chinese mandarin", "cantonese", "japanese",
          "korean", "thai", "vietnamese", "indonesian", "malaysian", "filipino", "australian", "american", "canadian",
          "mexican", "cuban", "jamaican", "brazilian", "argentinian"),
+        ("hired hire", "fired fire"), ("winner winners", "loser losers"), ("king kings", "queen queens"),
+        ("nephew nephews", "niece nieces"), ("resume restore renew", "remove"), ("boost", "cut"),
+        ("expand", "collapse"), ("keep", "drop"), ("delete", "repeat"), ("day_mode", "night_mode"),
+        ("attach", "detach"), ("promote promoted", "demote demoted"), ("shorten", "lengthen"),
+        ("permit permits", "prevent prevents"), ("useful", "useless"), ("harmful", "harmless"),
+        ("helpful", "helpless"), ("careful", "careless"), ("painful", "painless"),
+        *((f"this_{each}", f"next_{each}", f"last_{each} previous_{each}") for each in _SPANS),
     ),
     negations=frozenset(
         "not no never minus negative without cannot neither nor nothing none except dont cant wont isnt"
-        " doesnt didnt couldnt arent shouldnt wouldnt".split()
+        " doesnt didnt couldnt arent shouldnt wouldnt wasnt werent havent hasnt hadnt mustnt neednt aint mightnt"
+        " shant hardly barely scarcely".split()
     ),
     neutral=frozenset(
         "want_to like_to love_to need_to have_to has_to listen_to listening_to how_to able_to got_to trying_to next_to"

@@ -5,7 +5,9 @@ is not asked whether a word was known, but what gave way to what:
 
 * no contrast is exchanged, no negation comes or goes, no words change places (`rewrite.guards`);
 * a word of a set of opposites, or a day or room, comes or goes only for a word much like it ("of" / "off");
-* numbers stay as said; one comes or goes only for a word that sounds just the same ("to" / "two");
+* numbers stay as said, and so does what bounds them ("under", "past"); one comes or goes only for a word that sounds
+  just the same ("to" / "two") and stands beside no other number;
+* a question stays a question, a command a command, and persons do not change places ("i owe you" / "you owe me");
 * a word that was said clearly stays, but for its spelling, and nothing is put on to it;
 * each other word with content gives way to one that it may have been misheard for; few words come or go alone.
 
@@ -25,11 +27,11 @@ from rapidfuzz.distance import Indel, Levenshtein
 from dialogue.canonical import fold
 from dialogue.contrasts import ENGLISH, Side, Stance
 from dialogue.similarity import sound_key
-from rewrite.alignment import UNHEARD, Change, Piece, changes
+from rewrite.alignment import UNHEARD, Change, Piece, alike, changes
 from rewrite.decision import Reason
-from rewrite.guards import bare_content, reorders, turns_round, widens
+from rewrite.guards import asks, bare_content, may_ask, opened, reorders, turns_persons, turns_round, widens
 from rewrite.same_words import spelling, without_stutter
-from rewrite.spoken import bare_words, homophones, numbers, says_number, spoken_words
+from rewrite.spoken import bare_words, bounding, homophones, joined_words, numbers, says_number, spoken_words
 
 #: Least likeness of words, the better of letters and sounds, where one was misheard for the other. Low: recognisers put
 #: known words in the place of others ("city" for "sydney").
@@ -46,7 +48,12 @@ LEAST_BEGUN = 0.8
 #: Words with content that may come, and that may go, without a word like them on the other side.
 MOST_ADDED, MOST_DROPPED = 3, 2
 #: Words that bound a request: without one it asks for more, or always.
-LIMITING = frozenset("only except but instead if unless until till rather non free".split())
+LIMITING = frozenset(
+    "only except but instead if unless until till rather non free remind ban cease quit apart hold hardly barely"
+    " scarcely".split()
+)
+#: After "every" these leave some out ("every other day").
+SOME_OF_EVERY = frozenset("other second few".split())
 #: After these, "than" bounds it as well ("rather than jazz"); elsewhere it goes on with a comparison, which is seen to.
 BEFORE_THAN = frozenset("rather other more less else sooner".split())
 
@@ -89,15 +96,16 @@ class _Said:
     sides: frozenset[Side]
     delicate: Counter[str]
     numbers: tuple[str, ...]
+    bounding: list[str]
     letters: frozenset[str]
     distinct: frozenset[str]
 
 
 @lru_cache(maxsize=8_192)
 def _said(text: str) -> _Said:
-    words = text.split()
+    words = joined_words(text.split())
     if "m" in words or "past" in words or _DIGIT.search(text):
-        words = spoken_words(text)  # else nothing is said in another way
+        words = joined_words(spoken_words(text))  # else nothing is said in another way
     if "of" in words:
         words = [_as_switched(words, place) for place in range(len(words))]
     bare = bare_words(words)
@@ -112,6 +120,7 @@ def _said(text: str) -> _Said:
         ENGLISH.sides_of(terms),
         Counter(delicate) if delicate else _NOTHING,
         said_numbers,
+        bounding(words) if said_numbers else [],
         frozenset([word for word in bare if len(word) == 1 and word.isalpha() and word not in "ai"]),
         frozenset(words),
     )
@@ -163,7 +172,9 @@ def dense_guard(
         return Reason.GUARD_POLARITY
     if said.numbers != proposed.numbers and not _misheard_number(said.words, proposed):
         return Reason.GUARD_NUMBER
-    if reorders(said.words, proposed.words):
+    if said.bounding != proposed.bounding:
+        return Reason.GUARD_NUMBER
+    if reorders(said.words, proposed.words) or turns_persons(said.bare, proposed.bare) or _asks_anew(said, proposed):
         return Reason.GUARD_WORD
     found = changes(said.bare, proposed.bare, floor)
     if any(_exchanges(change) for change in found):
@@ -185,17 +196,38 @@ def clear_values(
     return frozenset(value for slot, value in values if value and known(slot, value))
 
 
+def _asks_anew(said: _Said, proposed: _Said) -> bool:
+    """Whether one is a question and the other is none, and its first word was not misheard ("watch", "what's")."""
+    one, other = opened(said.bare), opened(proposed.bare)
+    if asks(one) == asks(other):
+        return False
+    question, command = (one, other) if asks(one) else (other, one)
+    if may_ask(question, command):
+        return False
+    if not command or command[0] in question:
+        return True
+    return max(alike(begun, command[0]) for begun in (question[0], "".join(question[:2]))) < LEAST_DELICATE
+
+
 def _misheard_number(words: Sequence[str], proposed: _Said) -> bool:
     """Whether the numbers are the same once words that sound the same are written as in the target."""
-    meant = list(words)
+    meant, theirs = list(words), proposed.words
     for step in Levenshtein.opcodes(words, proposed.words):
         if step.tag == "replace":
-            for place, other in zip(
-                range(step.src_start, step.src_end), proposed.words[step.dest_start : step.dest_end], strict=False
+            for place, there in zip(
+                range(step.src_start, step.src_end), range(step.dest_start, step.dest_end), strict=False
             ):
-                if _sounds_a_number(words[place], other):
-                    meant[place] = other
+                if _sounds_a_number(words[place], theirs[there]):
+                    if _beside_number(words, place) or _beside_number(theirs, there):
+                        return False
+                    meant[place] = theirs[there]
     return numbers(meant) == proposed.numbers
+
+
+def _beside_number(words: Sequence[str], place: int) -> bool:
+    """Whether a number stands right beside a number: "two seventy"."""
+    beside = (*words[max(place - 1, 0) : place], *words[place + 1 : place + 2])
+    return says_number(words[place]) and any(map(says_number, beside))
 
 
 def _sounds_a_number(said: str, meant: str) -> bool:
@@ -229,13 +261,13 @@ def _loses_clear(clear: frozenset[str], found: Sequence[Change], said: Sequence[
 @lru_cache(maxsize=16_384)
 def _clear_words(value: str) -> frozenset[str]:
     """The words of a value that must stay: those with content, or all where none has any ("i want you")."""
-    words = bare_words(value.split())
+    words = bare_words(joined_words(value.split()))
     return frozenset(bare_content(words) or words)
 
 
 @lru_cache(maxsize=16_384)
 def _edges(value: str) -> frozenset[str]:
-    words = bare_words(value.split())
+    words = bare_words(joined_words(value.split()))
     return frozenset((words[0], words[-1])) if words else frozenset()
 
 
@@ -327,7 +359,7 @@ def _said_otherwise(term: str, other: _Said) -> bool:
 def _limits(change: Change, said: _Said, proposed: _Said) -> bool:
     """Whether a word came or went that bounds what is asked for."""
     words = (*change.added, *change.dropped)
-    if not LIMITING.isdisjoint(words):
+    if not LIMITING.isdisjoint(words) or (change.before == "every" and not SOME_OF_EVERY.isdisjoint(words)):
         return True
     return "than" in words and not (BEFORE_THAN.isdisjoint(said.distinct) and BEFORE_THAN.isdisjoint(proposed.distinct))
 

@@ -6,7 +6,8 @@ misheard value is hardly ever a known value of the very same slot.
 
 A value that was said is given up where the target does not say it any more, or says it but fills its slot with words
 that nobody said: "play taylor" -> "play taylor swift". It is not given up where such words took the place of words like
-them ("food card" -> "food court"), nor where it is only spelled, joined or split otherwise ("rain coat" -> "raincoat").
+them ("food card" -> "food court"), nor where it is only spelled, joined or split otherwise ("rain coat" -> "raincoat"),
+unless both are known and spelled as two names are ("jon" -> "john").
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from itertools import pairwise
 
 from rewrite.alignment import Words, put_on
 from rewrite.guards import bare_content
-from rewrite.same_words import joined_in, same_words, spelling, without_stutter
+from rewrite.same_words import joined_in, same_letters, same_words, spelling, without_stutter
 
 #: Words of the longest value that is looked for.
 LONGEST_VALUE = 8
@@ -150,7 +151,7 @@ def _loses(pair: _Pair, slot: str, values: Sequence[Words], known: Known) -> boo
     for run in pair.touched:
         if known(slot, run):
             words = tuple(run.split())
-            if pair.said_twice:
+            if pair.said_twice or _respelled(pair, slot, words, known):
                 return True
             spelled = _padded([spelling(word) for word in words])
             if 0 < pair.keys.count(spelled) <= pair.theirs.count(spelled):
@@ -160,6 +161,19 @@ def _loses(pair: _Pair, slot: str, values: Sequence[Words], known: Known) -> boo
             if often > left and often > left + joined_in(run, pair.said, pair.meant):
                 return True
     return False
+
+
+def _respelled(pair: _Pair, slot: str, words: Words, known: Known) -> bool:
+    """Whether the target has, in the place of a value, another known one that only sounds like it."""
+    if f" {' '.join(words)} " in f" {' '.join(pair.meant)} ":
+        return False
+    count, most = len(words), len(pair.meant)
+    return any(
+        same_words(words, other) and not same_letters(words, other) and known(slot, " ".join(other))
+        for first in range(most)
+        for last in range(first + max(1, count - 1), min(first + count + 1, most) + 1)
+        if (other := pair.meant[first:last])
+    )
 
 
 def _fills(pair: _Pair, slot: str, values: Sequence[Words], known: Known) -> bool:

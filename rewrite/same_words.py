@@ -22,6 +22,10 @@ APART = (
     BARE_FILLERS | PARTICLES | WIDENING | ENGLISH.negations
     | frozenset("any some every each after before over under with here there where".split())
 ) - {"every"}  # fmt: skip
+#: Words whose "ie" is no plural's "y": "movies" is of "movie", but "parties" of "party".
+_IN_IE = frozenset("movie cookie calorie selfie zombie smoothie brownie hoodie genie prairie".split())
+#: Letters of the shortest plural in "ies" of a word in "y".
+SHORTEST_IES = 6
 _TENS = frozenset("twenty thirty forty fifty sixty seventy eighty ninety".split())
 _LAST_OF_TENS = frozenset("first second third fourth fifth sixth seventh eighth ninth".split())
 #: Words that sound like a number: of two, one may be the number.
@@ -64,12 +68,26 @@ def _spelled_alike(one: str, other: str) -> bool:
 @lru_cache(maxsize=16_384)
 def spelling(word: str) -> str:
     """A word without what English writes in several ways for one sound: "john" -> "jon", "mickeys" -> "miki"."""
-    word = word.replace("'", "").removesuffix("s").replace("ph", "f").replace("ck", "k").replace("z", "s")
+    word = word.replace("'", "")
+    if (word.endswith("ies") and len(word) >= SHORTEST_IES) or word in _IN_IE:
+        word = word.removesuffix("s").removesuffix("ie") + "y"
+    word = word.removesuffix("s").replace("ph", "f").replace("ck", "k").replace("z", "s")
     word = re.sub(r"(?<=[bt])re$", "er", word)
     word = re.sub(r"(?<=[a-z]{2})our", "or", word)
-    word = re.sub(r"(?:ie|ey|y)$", "i", word)
+    word = re.sub(r"(?:ey|y)$", "i", word)
     word = re.sub(r"(?<=o)h(?=n)", "", word)
-    return re.sub(r"([lntm])\1$", r"\1", word).replace("c", "k")
+    word = re.sub(r"([lntm])\1$", r"\1", word)
+    return re.sub(r"c(?![eiy])", "k", word)
+
+
+def same_letters(one: Words, other: Words) -> bool:
+    """Whether two runs are written in the same letters, but for plurals, apostrophes, joins and "-tre", "-our"."""
+    return one == other or "".join(map(_plain, _glued(one))) == "".join(map(_plain, _glued(other)))
+
+
+def _plain(word: str) -> str:
+    word = re.sub(r"(?<=[bt])re$", "er", word.replace("'", "").removesuffix("s"))
+    return re.sub(r"(?<=[a-z]{2})our", "or", word)
 
 
 def without_stutter(said: Sequence[str], target: Sequence[str]) -> Words:

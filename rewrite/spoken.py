@@ -53,6 +53,11 @@ _CLITICS = frozenset("s t d m re ve ll n't".split())
 _NO_CLITIC = frozenset(
     "a an the is in to of for at from gate route line bus room plan vitamin grade type class".split()
 )
+#: Beginnings that a recogniser writes apart, and two words that are one.
+_BEGINNINGS = frozenset("un dis de non".split())
+#: Words that say what a number does, right before it.
+_BOUNDING = frozenset("under over above below before after until till minus plus point past by".split())
+_PARTS_NUMBER = frozenset({"half", "quarter"})
 _PARTS_PAST = {"half": "thirty", "quarter": "fifteen"}
 
 
@@ -69,6 +74,23 @@ def spoken_words(text: str) -> list[str]:
         else:
             found.append(word)
     return found
+
+
+def joined_words(words: Sequence[str]) -> list[str]:
+    """Words with what a recogniser writes apart in one: "un mute" -> "unmute", "with out" -> "without"."""
+    if _BEGINNINGS.isdisjoint(words) and "out" not in words:
+        return list(words)
+    found: list[str] = []
+    begun = ""
+    for word in words:
+        if word in _BEGINNINGS:
+            begun += word
+        elif word == "out" and found[-1:] == ["with"] and not begun:
+            found[-1] = "without"
+        else:
+            found.append(begun + word)
+            begun = ""
+    return [*found, begun] if begun else found
 
 
 def _is_time(words: Sequence[str]) -> bool:
@@ -99,6 +121,24 @@ def _is_spelled(words: Sequence[str], place: int) -> bool:
 def says_number(word: str) -> bool:
     """Whether a word is (part of) a number wherever it stands; "second" may be a length of time."""
     return word in _NUMBER_WORDS or (not word.isalpha() and _DIGITS.search(word) is not None)
+
+
+def bounding(words: Sequence[str]) -> list[str]:
+    """The words right before a number that say what it does, sorted: "ten past seven" -> ["past"].
+
+    "to" is one between two numbers: "ten to seven".
+    """
+    found = []
+    for place, word in enumerate(words[:-1]):
+        if word in _BOUNDING or word == "to":
+            before, after = words[place - 1] if place else "", words[place + 1]
+            if _in_number(after) and (word != "to" or _in_number(before)):
+                found.append(word)
+    return sorted(found)
+
+
+def _in_number(word: str) -> bool:
+    return says_number(word) or word in _PARTS_NUMBER
 
 
 def homophones(one: str, other: str) -> bool:

@@ -13,12 +13,15 @@ from rewrite.decision import Reason
 from rewrite.gate import Evidence, GateReason, settled
 from rewrite.guards import (
     FILLERS,
+    asks,
     exchanges_meaning,
     layer_guard,
     loses_value,
+    opened,
     sounds_the_same,
     strays,
     table_guard,
+    turns_persons,
 )
 from rewrite.spoken import numbers, spoken_words
 from tests.counts import hops, tables
@@ -371,3 +374,41 @@ def test_odd_texts(text: str) -> None:
     assert isinstance(numbers(spoken_words(text)), tuple)
     layer_guard(text, "play jazz", lambda word: False, may_add=True)
     table_guard("play jazz", text)
+
+
+@pytest.mark.parametrize(
+    ("text", "question"),
+    [
+        ("is the heating off", True),
+        ("heating off", False),
+        ("hey olly could you please turn it off", False),
+        ("please can i cancel it", True),
+        ("can you cancel it", False),
+        ("whats the weather", True),
+        ("in how many hours is it", True),
+        ("do not disturb", False),
+        ("do you deliver", True),
+        ("have bob call me", False),
+        ("how tell me the news", False),
+        ("please", False),
+        ("", False),
+    ],
+)
+def test_a_question(text: str, question: bool) -> None:
+    assert asks(opened(text.split())) is question
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "turned"),
+    [
+        ("i owe you", "you owe me", True),
+        ("he likes us", "we like him", True),
+        ("are you coming", "you are coming", True),
+        ("i owe you", "i owe him", False),
+        ("what is it", "it is what", False),
+        ("", "i owe you", False),
+    ],
+)
+def test_persons_change_places(one: str, other: str, turned: bool) -> None:
+    assert turns_persons(one.split(), other.split()) is turned
+    assert turns_persons(other.split(), one.split()) is turned

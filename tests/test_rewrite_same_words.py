@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewrite.same_words import joined_in, same_words, without_stutter
+from rewrite.same_words import joined_in, same_letters, same_words, without_stutter
 
 
 @pytest.mark.parametrize(
@@ -17,6 +17,15 @@ from rewrite.same_words import joined_in, same_words, without_stutter
         ("theatre", "theater", True),
         ("favourite colour", "favorite color", True),
         ("cindy", "cindi's", True),
+        ("parties", "party", True),
+        ("movies", "movie", True),
+        ("cookies", "cookie", True),
+        ("mickey", "miky", True),
+        ("marie", "mary", False),
+        ("nice", "nike", False),
+        ("spice", "spike", False),
+        ("lace", "lake", False),
+        ("carl", "karl", True),
         ("rain coat", "raincoat", True),
         ("every day", "everyday", True),
         ("home town hall", "hometown hall", True),
@@ -37,6 +46,22 @@ from rewrite.same_words import joined_in, same_words, without_stutter
 def test_the_same_words(one: str, other: str, same: bool) -> None:
     assert same_words(tuple(one.split()), tuple(other.split())) is same
     assert same_words(tuple(other.split()), tuple(one.split())) is same
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("raincoat", "rain coats", True),
+        ("dentist s visit", "dentist's visit", True),
+        ("theatre", "theater", True),
+        ("colour", "color", True),
+        ("jon", "john", False),
+        ("phil", "fill", False),
+    ],
+)
+def test_the_same_letters(one: str, other: str, same: bool) -> None:
+    assert same_letters(tuple(one.split()), tuple(other.split())) is same
+    assert same_letters(tuple(other.split()), tuple(one.split())) is same
 
 
 @pytest.mark.parametrize(
