@@ -54,7 +54,7 @@ _NO_CLITIC = frozenset(
     "a an the is in to of for at from gate route line bus room plan vitamin grade type class".split()
 )
 #: Beginnings that a recogniser writes apart, and two words that are one.
-_BEGINNINGS = frozenset("un dis de non".split())
+_BEGINNINGS = frozenset("un dis de".split())
 #: Words that say what a number does, right before it.
 _BOUNDING = frozenset("under over above below before after until till minus plus point past by".split())
 _PARTS_NUMBER = frozenset({"half", "quarter"})
