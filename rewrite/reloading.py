@@ -11,6 +11,7 @@ threads of its own from its first call on.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import logging
 import os
@@ -18,6 +19,7 @@ import threading
 import weakref
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from time import monotonic, perf_counter
 from types import TracebackType
@@ -260,6 +262,8 @@ class ReloadingEngine:
         """Old engines go by themselves after their last call; one that is part of a cycle is collected, once."""
         if any(each() is not None for each in self._old):
             gc.collect()
+        if self._old:
+            _give_back()
         self._old.clear()
         self.last_error = None
 
@@ -288,6 +292,12 @@ def _forked() -> None:
 
 
 os.register_at_fork(after_in_child=_forked)
+
+
+def _give_back() -> None:
+    """Has the C library hand freed memory back, where it can: models leave holes as large as they are, one a reload."""
+    with suppress(OSError, AttributeError):  # glibc alone has it
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _follow(following: weakref.ref[ReloadingEngine], stop: threading.Event, every_s: float) -> None:
