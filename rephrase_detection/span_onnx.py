@@ -10,11 +10,9 @@ not see (`Agreement`).
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -138,11 +136,11 @@ def _fused(model: Any, path: Path, batch: Padded) -> bool:
     """Writes the model with every layer fused; False, and nothing is written, where an architecture has other parts."""
     from onnxruntime.transformers.optimizer import optimize_model
 
-    from rephrase_detection.span_training_torch import export_scripted
+    from rephrase_detection.span_training_torch import export_scripted, quiet
 
     scripted, config = path.with_name("scripted.onnx"), model.encoder.config
     try:
-        with _quiet():
+        with quiet():
             export_scripted(model, scripted, batch)
             found = optimize_model(
                 str(scripted), "bert", config.num_attention_heads, config.hidden_size, opt_level=0, use_gpu=False
@@ -161,30 +159,18 @@ def _quantise(whole: Path, small: Path, fused: bool) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
+    from rephrase_detection.span_training_torch import quiet
+
     ready = whole
     if not fused:  # which is ready as it is, and shapes cannot be inferred through what was fused
         ready = whole.with_name("ready.onnx")
         quant_pre_process(str(whole), str(ready), skip_symbolic_shape=True)
-    with _quiet():
+    with quiet():
         quantize_dynamic(
             str(ready), str(small), per_channel=True, weight_type=QuantType.QInt8,
             op_types_to_quantize=["MatMul", "Gemm", "Attention"],
             extra_options={"DefaultTensorType": TensorProto.FLOAT},
         )  # fmt: skip
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what onnxruntime's tools say about each of their steps."""
-    loud = [logging.getLogger(name) for name in ("", "onnxruntime.transformers")]
-    levels = [each.level for each in loud]
-    try:
-        for each in loud:
-            each.setLevel(logging.ERROR)
-        yield
-    finally:
-        for each, level in zip(loud, levels, strict=True):
-            each.setLevel(level)
 
 
 def _opened(path: Path, threads: int | None) -> Any:

@@ -34,6 +34,8 @@ SILENCED, NO_SLOT = -2.0, -1e4
 #: Batches whose windows are sorted by length together: little padding, yet every epoch mixes them anew.
 SORTED_BATCHES = 24
 CHECKPOINT = "checkpoint.pt"
+#: Loggers of the exporter and of onnxruntime's tools; "" is the root, by which its quantiser warns.
+LOUD = ("", "torch.onnx", "torch.export", "onnxscript", "onnx_ir", "onnxruntime.transformers")
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ def export(model: SpanModel, path: Path, batch: Padded) -> None:
     windows, tokens, slots = (torch.export.Dim(name) for name in ("windows", "tokens", "slots"))
     shapes = {name: {0: windows, 1: slots if name in ("start", "end") else tokens} for name in read}
     model.eval()
-    with _quiet_export():
+    with quiet():
         torch.onnx.export(
             model, (), str(path), kwargs=read, input_names=list(read), output_names=["text", "kind"],
             dynamic_shapes=shapes, dynamo=True, external_data=False, verbose=False,
@@ -157,7 +159,7 @@ def export_scripted(model: SpanModel, path: Path, batch: Padded) -> None:
     model.eval()
     try:
         model.encoder.set_attn_implementation("eager")
-        with _quiet_export():
+        with quiet():
             torch.onnx.export(
                 model, tuple(read.values()), str(path), input_names=list(read), output_names=["text", "kind"],
                 dynamic_axes=axes, dynamo=False, opset_version=17,
@@ -167,9 +169,9 @@ def export_scripted(model: SpanModel, path: Path, batch: Padded) -> None:
 
 
 @contextmanager
-def _quiet_export() -> Iterator[None]:
-    """Without the exporter's warnings, which are about torch's own code and not about the model."""
-    loud = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
+def quiet() -> Iterator[None]:
+    """Without what the exporter and onnxruntime's tools tell of their own code and steps, and not of the model."""
+    loud = [logging.getLogger(name) for name in LOUD]
     levels = [each.level for each in loud]
     try:
         for each in loud:

@@ -28,15 +28,13 @@ from retrieval.encoder import Encoder
 from retrieval.errors import DamagedFolderError, MissingFileError
 from retrieval.folder import REMEDY, Folder
 from retrieval.model_onnxruntime import OnnxSession
-from retrieval.sounds import SoundShape
+from retrieval.sounds import CACHED_WORDS, SoundShape
 from retrieval.vectors import Float32s
 
 KIND = "dual encoder"
 WORDS_FILE, TOKENIZER_FILE = "words.onnx", "tokenizer.json"
 #: Tokens of a request that are read, special ones among them.
 MOST_TOKENS = 48
-#: Words of which the tokens are kept.
-CACHED_WORDS = 1 << 16
 BLOCK = 4096  # texts encoded at a time for a table
 
 

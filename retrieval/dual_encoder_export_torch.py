@@ -31,6 +31,8 @@ from retrieval.sounds import SoundShape
 
 #: Least share of checked requests with the same nearest neighbour, and of the ten nearest that are the same.
 LEAST_SAME, LEAST_SHARED = 0.97, 0.93
+#: Loggers of the exporter and of onnxruntime's tools; "" is the root, by which its quantiser warns.
+LOUD = ("", "torch.onnx", "torch.export", "onnxscript", "onnx_ir", "onnxruntime.transformers")
 #: Version of the operators in which a graph is fused: the optimiser knows its forms.
 OPSET = 17
 #: What is quantised; the last two are fused.
@@ -93,7 +95,9 @@ def save_encoder(
 def _exports(network: DualEncoderNetwork, folder: Path) -> Iterator[tuple[str, Path]]:
     """The network as model files, the fastest first, each made when it is asked for."""
     traced, fused, whole, small = (folder / f"{name}.part" for name in ("traced", "fused", "float32", "int8"))
-    if _trace(network, traced) and fuse(traced, fused, **_sizes(network)):
+    with _quiet():
+        ready = _trace(network, traced) and fuse(traced, fused, **_sizes(network))
+    if ready:
         _quantise(fused, small, fused=True)
         yield "int8, fused", small
     _export(network, whole)
@@ -139,11 +143,10 @@ def _trace(network: DualEncoderNetwork, path: Path) -> bool:
     before = words.config._attn_implementation
     try:
         words.set_attn_implementation("eager")
-        with _quiet():
-            torch.onnx.export(
-                _Words(network).eval(), (_ids(),), str(path), input_names=["input_ids"], output_names=["meaning"],
-                dynamic_axes={"input_ids": {1: "tokens"}}, dynamo=False, opset_version=OPSET,
-            )  # fmt: skip
+        torch.onnx.export(
+            _Words(network).eval(), (_ids(),), str(path), input_names=["input_ids"], output_names=["meaning"],
+            dynamic_axes={"input_ids": {1: "tokens"}}, dynamo=False, opset_version=OPSET,
+        )  # fmt: skip
     except Exception:  # models of other forms fail in their own ways, and are exported the other way
         return False
     finally:
@@ -152,6 +155,7 @@ def _trace(network: DualEncoderNetwork, path: Path) -> bool:
 
 
 def _quantise(whole: Path, small: Path, *, fused: bool = False) -> None:
+    from onnx import TensorProto
     from onnxruntime.quantization import QuantType, quantize_dynamic
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -161,7 +165,7 @@ def _quantise(whole: Path, small: Path, *, fused: bool = False) -> None:
     with _quiet():
         quantize_dynamic(
             str(ready), str(small), per_channel=True, weight_type=QuantType.QInt8, op_types_to_quantize=OPERATORS,
-            extra_options={"DefaultTensorType": 1},  # float32, where a fused operator hides it
+            extra_options={"DefaultTensorType": TensorProto.FLOAT},  # where a fused operator hides it
         )  # fmt: skip
 
 
@@ -194,8 +198,8 @@ def neighbour_agreement(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporter's warnings, which are about torch's own code and not about the model."""
-    loud = [logging.getLogger(name) for name in ("", "torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
+    """Without what the exporter and onnxruntime's tools tell of their own code and steps, and not of the model."""
+    loud = [logging.getLogger(name) for name in LOUD]
     levels = [each.level for each in loud]
     try:
         for each in loud:

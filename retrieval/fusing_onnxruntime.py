@@ -6,7 +6,6 @@ short and come one at a time, so that much time goes into calling small operator
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,6 @@ def fuse(source: Path, target: Path, *, layers: int, heads: int, hidden: int) ->
     """
     from onnxruntime.transformers.optimizer import optimize_model
 
-    logging.getLogger("onnxruntime.transformers").setLevel(logging.ERROR)
     try:
         model = optimize_model(str(source), model_type="bert", num_heads=heads, hidden_size=hidden, opt_level=0)
     except Exception:  # the optimiser takes graphs apart by their form, and fails on other forms in its own ways

@@ -21,14 +21,14 @@ _Step = tuple[int, int, float]  # words gone, words that came, likeness
 WIDEST = 3
 #: Longer changes are laid beside each other as one piece: they are no misheard word but another text.
 LONGEST_CHANGE = 8
+#: Least likeness of such a piece: any two long texts share a third of their letters in order.
+LEAST_WHOLE = 0.6
 #: What a recogniser writes for a word that it does not know ("<unk>").
 UNHEARD = frozenset({"unk"})
 #: Least likeness of a word that came into a value and the word in whose place it came.
 LEAST_IN_VALUE = 0.5
 _INFINITE, _NO_LESS = float("inf"), 1e-9
 _similarity = Indel.normalized_similarity
-#: Least likeness of such a piece: any two long texts share a third of their letters in order.
-LEAST_WHOLE = 0.6
 
 
 class Piece(NamedTuple):
@@ -56,6 +56,18 @@ def alike(gone: str, came: str) -> float:
     """How alike two phrases are, the better of letters and sounds, 0 to 1; where words end does not count."""
     sounds = Indel.normalized_similarity(sound_key(gone), sound_key(came))
     return max(sounds, Indel.normalized_similarity(gone.replace(" ", ""), came.replace(" ", "")))
+
+
+def alike_ends(one: Sequence[str], other: Sequence[str]) -> tuple[int, int]:
+    """How many words two texts begin with alike, and how many of the others they end with alike."""
+    least = min(len(one), len(other))
+    first = last = 0
+    while first < least and one[first] == other[first]:
+        first += 1
+    least -= first
+    while last < least and one[-1 - last] == other[-1 - last]:
+        last += 1
+    return first, last
 
 
 def changes(source: Sequence[str], target: Sequence[str], floor: float) -> list[Change]:

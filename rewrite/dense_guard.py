@@ -29,9 +29,19 @@ from dialogue.contrasts import ENGLISH, Side, Stance
 from dialogue.similarity import sound_key
 from rewrite.alignment import UNHEARD, Change, Piece, alike, changes
 from rewrite.decision import Reason
-from rewrite.guards import asks, bare_content, may_ask, opened, reorders, turns_persons, turns_round, widens
+from rewrite.guards import bare_content, reorders, turns_round, widens
+from rewrite.moods import asks, may_ask, opened, turns_persons
 from rewrite.same_words import spelling, without_stutter
-from rewrite.spoken import bare_words, bounding, homophones, joined_words, numbers, says_number, spoken_words
+from rewrite.spoken import (
+    bare_words,
+    bounding,
+    homophones,
+    is_letter,
+    joined_words,
+    numbers,
+    says_number,
+    spoken_words,
+)
 
 #: Least likeness of words, the better of letters and sounds, where one was misheard for the other. Low: recognisers put
 #: known words in the place of others ("city" for "sydney").
@@ -40,11 +50,11 @@ LEAST_HEARD = 0.35
 LEAST_DELICATE = 0.5
 #: The same, in letters, where a number is to have been said and a word of the same sound key was heard ("tin").
 LEAST_NUMBER = 0.6
+#: The same, in letters, of a word and the next, for which it was but begun.
+LEAST_BEGUN = 0.8
 #: Letters of the shortest word that others are built on; and endings that make no other word.
 SHORTEST_STEM = 3
 INFLECTIONS = frozenset("ing ings ies ied".split())
-#: The same, in letters, of a word and the next, for which it was but begun.
-LEAST_BEGUN = 0.8
 #: Words with content that may come, and that may go, without a word like them on the other side.
 MOST_ADDED, MOST_DROPPED = 3, 2
 #: Words that bound a request: without one it asks for more, or always.
@@ -121,7 +131,7 @@ def _said(text: str) -> _Said:
         Counter(delicate) if delicate else _NOTHING,
         said_numbers,
         bounding(words) if said_numbers else [],
-        frozenset([word for word in bare if len(word) == 1 and word.isalpha() and word not in "ai"]),
+        frozenset([word for word in bare if is_letter(word)]),
         frozenset(words),
     )
 

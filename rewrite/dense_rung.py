@@ -1,7 +1,7 @@
 """The dense rung: what a request that no table has seen may have been meant as, and whether to serve it.
 
 encode once -> this user's own requests, those of a moment ago among them, and everyone's -> rerank with context and
-what NLU made of the request -> guards -> thresholds of the request's slice of the traffic.
+what NLU made of the request -> thresholds of the request's slice of the traffic -> guards, where it would be served.
 """
 
 from __future__ import annotations

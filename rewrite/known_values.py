@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from itertools import pairwise
 
-from rewrite.alignment import Words, put_on
+from rewrite.alignment import Words, alike_ends, put_on
 from rewrite.guards import bare_content
 from rewrite.same_words import joined_in, same_letters, same_words, spelling, without_stutter
 
@@ -65,8 +65,8 @@ def cuts_value(said: Sequence[str], mine: Sequence[tuple[str, str]], theirs: Seq
 
 def _cut(value: Words, other: Words) -> bool:
     """Whether the other is the value without words that say something."""
-    mine, theirs = ([spelling(word) for word in bare_content(words)] for words in (value, other))
-    return 0 < len(set(theirs)) < len(set(mine)) and set(theirs) < set(mine)
+    mine, theirs = ({spelling(word) for word in bare_content(words)} for words in (value, other))
+    return bool(theirs) and theirs < mine
 
 
 class _Pair:
@@ -88,11 +88,7 @@ class _Pair:
 
     def __init__(self, said: Words, meant: Words, *, aligned: bool) -> None:
         self.said, self.meant, self.aligned = said, meant, aligned
-        least, first, last = min(len(said), len(meant)), 0, 0
-        while first < least and said[first] == meant[first]:
-            first += 1
-        while last < least - first and said[-1 - last] == meant[-1 - last]:
-            last += 1
+        first, last = alike_ends(said, meant)
         self.first, self.end = first, len(said) - last
         self.gone, self.came = said[first : self.end], meant[first : len(meant) - last]
         count = len(self.gone)

@@ -260,11 +260,11 @@ class ReloadingEngine:
 
     def _tidy(self) -> None:
         """Old engines go by themselves after their last call; one that is part of a cycle is collected, once."""
-        if any(each() is not None for each in self._old):
-            gc.collect()
         if self._old:
+            if any(each() is not None for each in self._old):
+                gc.collect()
             _give_back()
-        self._old.clear()
+            self._old.clear()
         self.last_error = None
 
     # The thread

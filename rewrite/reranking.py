@@ -26,6 +26,7 @@ from rapidfuzz import fuzz
 from rapidfuzz.distance import Indel, JaroWinkler, Levenshtein
 
 from dialogue.similarity import sound_key, word_sound
+from rewrite.alignment import alike_ends
 from rewrite.guards import FILLERS
 from rewrite.spoken import numbers_of
 
@@ -266,13 +267,7 @@ def differences(one: Sequence[str], other: Sequence[str]) -> list[tuple[Sequence
 
     Most texts differ in one place, which is found by what they begin and end with alike.
     """
-    least = min(len(one), len(other))
-    first = last = 0
-    while first < least and one[first] == other[first]:
-        first += 1
-    least -= first
-    while last < least and one[-1 - last] == other[-1 - last]:
-        last += 1
+    first, last = alike_ends(one, other)
     old, new = one[first : len(one) - last], other[first : len(other) - last]
     if not (old or new):
         return []

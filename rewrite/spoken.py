@@ -115,7 +115,12 @@ def bare_words(words: Sequence[str]) -> tuple[str, ...]:
 def _is_spelled(words: Sequence[str], place: int) -> bool:
     """Whether a letter stands beside another letter: "s d"."""
     beside = (*words[max(place - 1, 0) : place], *words[place + 1 : place + 2])
-    return any(len(word) == 1 and word.isalpha() and word not in "ai" for word in beside)
+    return any(map(is_letter, beside))
+
+
+def is_letter(word: str) -> bool:
+    """Whether a word is a letter that is spelled: "s", "d"; "a" and "i" are words."""
+    return len(word) == 1 and word.isalpha() and word not in "ai"
 
 
 def says_number(word: str) -> bool:

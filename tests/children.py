@@ -9,6 +9,8 @@ from collections.abc import Callable
 from multiprocessing import get_context
 from typing import Any
 
+from rewrite.progress import Progress, Stage
+
 #: One clean process forks them all, so that a child costs milliseconds and inherits no thread.
 CHILDREN = get_context("forkserver")
 CHILDREN.set_forkserver_preload(["rewrite.job", "rewrite.engine", "tests.logs"])
@@ -27,6 +29,18 @@ def run(target: Callable[..., None], *args: Any) -> int | None:
 def die() -> None:
     """Kills this process, with no chance to tidy up."""
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Dying(Progress):
+    """Kills the process when a stage begins."""
+
+    def __init__(self, at: str) -> None:
+        self.at = at
+
+    def stage(self, name: str, total: float | None = None) -> Stage:
+        if name == self.at:
+            die()
+        return super().stage(name, total)
 
 
 def die_before(event: str, part: str = "", place: int = 1) -> None:

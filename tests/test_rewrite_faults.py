@@ -28,7 +28,7 @@ from rewrite.errors import BundleError, BusyError, ConfigError, LearnError, Targ
 from rewrite.job import learn
 from rewrite.progress import Progress, Stage
 from rewrite.publish import resting
-from tests.children import CHILDREN, KILLED, die, die_before, run
+from tests.children import CHILDREN, KILLED, Dying, die_before, run
 from tests.logs import FIRST, SORRY, jsonl, record, retries, small_log, varied_log, write_log
 
 SOURCE, TARGET = "play maj and dragons", "play imagine dragons"
@@ -85,18 +85,6 @@ def untouched(bundle: Path, learned: Path) -> None:
 
 def nothing_beside(bundle: Path, *logs: str) -> None:
     assert set(os.listdir(bundle.parent)) - LOCKS - set(logs) == {bundle.name}
-
-
-class Dying(Progress):
-    """Kills the process when a stage begins."""
-
-    def __init__(self, at: str) -> None:
-        self.at = at
-
-    def stage(self, name: str, total: float | None = None) -> Stage:
-        if name == self.at:
-            die()
-        return super().stage(name, total)
 
 
 class Stopping(Progress):

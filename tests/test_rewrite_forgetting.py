@@ -37,7 +37,7 @@ from rewrite.live_history import LiveHistory, live_path
 from rewrite.progress import Progress, Stage
 from rewrite.publish import draft_of, locked, resting
 from rewrite.run import rejects_of, work_of
-from tests.children import KILLED, die, die_before, run
+from tests.children import KILLED, Dying, die_before, run
 from tests.logs import FIRST, Record, record, retries, varied_log, write_log
 
 MAJ, IMAGINE = "play maj and dragons", "play imagine dragons"
@@ -316,18 +316,6 @@ def test_a_pin_of_a_text_that_nobody_else_says_stays_and_is_told(bundle: Path):
 
 
 # Interrupted
-
-
-class Dying(Progress):
-    """Kills the process when a stage begins."""
-
-    def __init__(self, at: str) -> None:
-        self.at = at
-
-    def stage(self, name: str, total: float | None = None) -> Stage:
-        if name == self.at:
-            die()
-        return super().stage(name, total)
 
 
 class Stopping(Progress):

@@ -13,16 +13,14 @@ from rewrite.decision import Reason
 from rewrite.gate import Evidence, GateReason, settled
 from rewrite.guards import (
     FILLERS,
-    asks,
     exchanges_meaning,
     layer_guard,
     loses_value,
-    opened,
     sounds_the_same,
     strays,
     table_guard,
-    turns_persons,
 )
+from rewrite.moods import asks, opened, turns_persons
 from rewrite.spoken import numbers, spoken_words
 from tests.counts import hops, tables
 from tests.counts import texts as counted_texts
